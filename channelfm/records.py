@@ -1,0 +1,293 @@
+"""The nouns of the package: frozen dataclasses of arrays, saved and loaded without loss.
+
+Every record has ``save(path)`` and ``load(path)``: one safetensors file, arrays as they are, everything else
+as JSON in its header. Lengths are in metres, times in seconds, angles in radians, frequencies in hertz.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialize
+
+from channelfm.errors import InputError, IntegrityError
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int32]
+Bool = NDArray[np.bool_]
+Complex = NDArray[np.complex64]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: temporary file, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+class Record:
+    """Saving and loading shared by all records: array fields as tensors, the others as JSON."""
+
+    def save(self, path: str | Path) -> None:
+        """Write this record to one safetensors file, atomically."""
+        arrays, plain = {}, {}
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                arrays[item.name] = np.ascontiguousarray(value)
+            else:
+                plain[item.name] = value
+        header = {"record": type(self).__name__, "fields": json.dumps(plain, default=_to_plain, sort_keys=True)}
+        write_atomically(Path(path), serialize(arrays, metadata=header))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a record back; raises InputError (no file) or IntegrityError (not this record, or broken)."""
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such file; give the path of a saved {cls.__name__}")
+        try:
+            with safe_open(str(path), framework="numpy") as file:
+                header = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        except (SafetensorError, OSError) as error:
+            raise IntegrityError(f"{path}: not a whole safetensors file ({error}); write it again") from error
+        if header.get("record") != cls.__name__:
+            raise IntegrityError(f"{path}: holds a {header.get('record', 'foreign file')}, not a {cls.__name__}")
+        return cls(**arrays, **cls._decode(json.loads(header["fields"])))
+
+    @classmethod
+    def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:
+        """Turn JSON values back into the types of the fields; records with nested records override it."""
+        return plain
+
+
+def _to_plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"cannot store a {type(value).__name__} in a record's header")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a scene's (0, 0) lies on Earth, and the metric projection that took it there."""
+
+    latitude_deg: float
+    longitude_deg: float
+    crs: str  # PROJ string of the local projection, metres, x east, y north
+
+
+@dataclass(frozen=True)
+class Building:
+    """One building of a scene, as it came from the map."""
+
+    osm_id: str  # e.g. "way/42", "relation/7", or the name of a procedural building
+    height_m: float  # roof above ground
+    min_height_m: float  # underside above ground
+    height_source: str  # "height", "levels", "default", "mesh", "procedural"
+    footprint_area_m2: float  # without holes
+    hole_area_m2: float
+    volume_m3: float  # of the mesh
+    material: str
+    watertight: bool
+
+
+@dataclass(frozen=True)
+class Road:
+    """Centre line of a road: points ((x, y), ...) in m, and its OSM ``highway`` class."""
+
+    kind: str
+    points: tuple[tuple[float, float], ...]
+    oneway: bool = False
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One mesh of a scene: its name, ITU material and kind ("building", "ground", "other")."""
+
+    name: str
+    material: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Scene(Record):
+    """A 3-D scene: triangle meshes with materials, in one local metric frame (x east, y north, z up).
+
+    ``vertices`` float64 [V, 3] m; ``faces`` int32 [F, 3] indices into vertices, outward orientation;
+    ``face_object`` int32 [F] indices into ``objects``. ``bounds`` is (x_min, y_min, x_max, y_max) of the
+    region of interest in m. ``skipped`` counts what was left out of the map, by reason.
+    """
+
+    name: str
+    vertices: Float
+    faces: Int
+    face_object: Int
+    objects: tuple[SceneObject, ...]
+    bounds: tuple[float, float, float, float]
+    buildings: tuple[Building, ...] = ()
+    roads: tuple[Road, ...] = ()
+    origin: Origin | None = None
+    skipped: dict[str, int] = field(default_factory=dict)
+    attribution: str = ""
+
+    @classmethod
+    def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:
+        roads = (
+            Road(road["kind"], tuple((float(x), float(y)) for x, y in road["points"]), road["oneway"])
+            for road in plain["roads"]
+        )
+        return plain | {
+            "objects": tuple(SceneObject(**item) for item in plain["objects"]),
+            "buildings": tuple(Building(**item) for item in plain["buildings"]),
+            "roads": tuple(roads),
+            "origin": Origin(**plain["origin"]) if plain["origin"] else None,
+            "bounds": tuple(plain["bounds"]),
+        }
+
+    def object_mesh(self, index: int) -> tuple[Float, Int]:
+        """Vertices [v, 3] and faces [f, 3] of one object, with its own vertex numbering."""
+        faces = self.faces[self.face_object == index]
+        used, renumbered = np.unique(faces, return_inverse=True)
+        return self.vertices[used], renumbered.reshape(faces.shape).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Trajectory(Record):
+    """Movement of one or several users, flat over snapshots (ordered by track, then by time).
+
+    ``times_s`` float64 [S]; ``positions_m`` float64 [S, 3]; ``velocities_mps`` float64 [S, 3];
+    ``track`` int32 [S]: which user a snapshot belongs to; ``kind`` names the mobility model.
+    """
+
+    times_s: Float
+    positions_m: Float
+    velocities_mps: Float
+    track: Int
+    kind: str
+    seed: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+    def select(self, index: Any) -> Trajectory:
+        """The snapshots that a NumPy index (slice, integers, mask) picks."""
+        return dataclasses.replace(
+            self,
+            times_s=self.times_s[index],
+            positions_m=self.positions_m[index],
+            velocities_mps=self.velocities_mps[index],
+            track=self.track[index],
+        )
+
+
+@dataclass(frozen=True)
+class Paths(Record):
+    """Propagation paths between one array and S user positions, P path slots each, A antennas.
+
+    ``gain`` complex64 [S, P, A]: a_{m,l} of SPEC 1, without the carrier phase exp(-j 2 pi f tau); 0 where invalid.
+    ``delay_s`` float64 [S, P, A]: absolute delay; 0 where invalid. ``valid`` bool [S, P, A].
+    ``doppler_hz`` float32 [S, P, A]; 0 where invalid.
+    ``interactions`` int32 [S, P, D]: 0 none, 1 specular reflection, 2 diffuse, 4 refraction, 8 diffraction
+    (Sionna's codes), from the user to the array; a valid path of zeros is the line of sight.
+    ``points_m`` float64 [S, P, D, 3]: interaction points seen from the array centre; 0 where no interaction.
+    ``departure``, ``arrival`` float64 [S, P, 3]: unit vectors at the user towards its first, and at the
+    array centre towards its last interaction point; 0 where the slot is empty.
+    ``times_s`` [S], ``positions_m`` [S, 3] are the snapshots'. An antenna axis of length 1 holds plane-wave paths,
+    given at the array centre (``arrival`` steers them over the array).
+    ``materials`` records every material evaluated outside its ITU-R P.2040 range.
+    """
+
+    gain: Complex
+    delay_s: Float
+    valid: Bool
+    doppler_hz: NDArray[np.float32]
+    interactions: Int
+    points_m: Float
+    departure: Float
+    arrival: Float
+    times_s: Float
+    positions_m: Float
+    carrier_hz: float
+    method: str
+    materials: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+    @property
+    def has_path(self) -> Bool:
+        """bool [S]: whether any antenna of a snapshot has any path."""
+        return np.asarray(self.valid.any(axis=(1, 2)))
+
+    @property
+    def line_of_sight(self) -> Bool:
+        """bool [S]: whether any antenna sees the user directly."""
+        direct = ~self.interactions.any(axis=2)
+        return np.asarray((self.valid.any(axis=2) & direct).any(axis=1))
+
+
+@dataclass(frozen=True)
+class Channels(Record):
+    """Channels of one array with the labels that tasks need; one entry per snapshot.
+
+    ``response`` complex64 [S, antenna, F], zero where ``has_path`` is False; ``frequencies_hz`` float64 [F].
+    Labels: ``positions_m``, ``velocities_mps`` float64 [S, 3]; ``times_s`` [S]; ``track`` int32 [S];
+    ``line_of_sight``, ``near_field``, ``has_path`` bool [S]; ``distance_m``, ``azimuth_rad``, ``elevation_rad``
+    float64 [S], of the user in the array's frame.
+    """
+
+    response: Complex
+    frequencies_hz: Float
+    positions_m: Float
+    velocities_mps: Float
+    times_s: Float
+    track: Int
+    line_of_sight: Bool
+    near_field: Bool
+    has_path: Bool
+    distance_m: Float
+    azimuth_rad: Float
+    elevation_rad: Float
+    rows: int
+    cols: int
+    carrier_hz: float
+    spacing_wavelengths: float = 0.5
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+    @property
+    def grid(self) -> Complex:
+        """The response as [S, rows, cols, F]."""
+        return self.response.reshape(len(self), self.rows, self.cols, -1)
+
+    def select(self, index: Any) -> Channels:
+        """The snapshots that a NumPy index (slice, integers, mask) picks."""
+        per_snapshot = {
+            item.name: getattr(self, item.name)[index]
+            for item in dataclasses.fields(self)
+            if isinstance(getattr(self, item.name), np.ndarray) and item.name != "frequencies_hz"
+        }
+        return dataclasses.replace(self, **per_snapshot)

@@ -1,0 +1,61 @@
+"""What a benchmark sees: anything that turns a partial observation into a full channel.
+
+A network and a classical estimator are the same thing here, so that one table can hold both.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channelfm.errors import InputError
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Reconstructs channels of a planar array from the antennas that were observed.
+
+    ``name`` is the row name in every table.
+    """
+
+    name: str
+
+    def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
+        """Full channels from partial ones.
+
+        Parameters
+        ----------
+        observed : complex64 [snapshot, row, column, frequency]; entries that are not observed hold 0.
+        mask : bool, broadcastable to ``observed``; True = observed.
+
+        Returns complex64 of the shape of ``observed``, finite everywhere. Raises InputError on a wrong shape,
+        NaN or infinity, or a snapshot of which nothing is observed.
+        """
+        ...
+
+
+def check_observation(
+    observed: NDArray[np.complex64], mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.complex64], NDArray[np.bool_]]:
+    """Validate what a Predictor is given; returns ``observed`` with unobserved entries zeroed and the full-size mask."""
+    observed = np.asarray(observed)
+    if observed.ndim != 4 or not np.iscomplexobj(observed):
+        raise InputError(
+            f"observed has shape {observed.shape} and type {observed.dtype}: give complex "
+            "[snapshot, row, column, frequency], e.g. bs.to_grid(h)"
+        )
+    try:
+        full_mask = np.broadcast_to(np.asarray(mask, dtype=bool), observed.shape)
+    except ValueError as error:
+        raise InputError(
+            f"mask of shape {np.shape(mask)} does not broadcast to observed {observed.shape}: "
+            "give bool [snapshot, row, column, frequency]"
+        ) from error
+    observed = np.where(full_mask, observed, 0).astype(np.complex64)
+    if not np.isfinite(observed).all():
+        raise InputError("observed holds NaN or infinity at observed antennas: remove those snapshots")
+    if len(observed) and not full_mask.any(axis=(1, 2, 3)).all():
+        raise InputError("the mask hides every antenna of some snapshot: at least one must be observed")
+    return observed, full_mask
