@@ -43,7 +43,9 @@ def find_recipe(path: str | Path) -> Path:
 def shipped_recipes() -> list[str]:
     """Names of the recipes that ship with the package."""
     here = Path(__file__).resolve().parent
-    return sorted({file.stem for folder in (here / "recipes", here.parent / "recipes") for file in folder.glob("*.yaml")})
+    return sorted(
+        {file.stem for folder in (here / "recipes", here.parent / "recipes") for file in folder.glob("*.yaml")}
+    )
 
 
 def load_recipe(model: type[RecipeT], path: str | Path, overrides: Sequence[str] = ()) -> RecipeT:
@@ -80,7 +82,9 @@ def parse_recipe(model: type[RecipeT], values: dict[str, Any], source: str) -> R
 def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     """Field names of the (possibly nested) model at an error's location."""
     for part in location:
-        annotation = model.model_fields[part].annotation if isinstance(part, str) and part in model.model_fields else None
+        annotation = (
+            model.model_fields[part].annotation if isinstance(part, str) and part in model.model_fields else None
+        )
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         nested = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
         if nested:

@@ -55,8 +55,9 @@ class Record:
                 arrays[item.name] = np.ascontiguousarray(value)
             else:
                 plain[item.name] = value
-        header = {"record": type(self).__name__, "fields": json.dumps(plain, default=_to_plain, sort_keys=True)}
-        write_atomically(Path(path), serialize(arrays, metadata=header))
+        content = json.dumps({"record": type(self).__name__, "fields": plain}, default=_to_plain, sort_keys=True)
+        # one metadata key only: safetensors writes several in random order, and equal records must have equal bytes
+        write_atomically(Path(path), serialize(arrays, metadata={"channelfm": content}))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -65,13 +66,16 @@ class Record:
             raise InputError(f"{path}: no such file; give the path of a saved {cls.__name__}")
         try:
             with safe_open(str(path), framework="numpy") as file:
-                header = file.metadata() or {}
+                header = json.loads((file.metadata() or {}).get("channelfm", "{}"))
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ValueError) as error:
             raise IntegrityError(f"{path}: not a whole safetensors file ({error}); write it again") from error
         if header.get("record") != cls.__name__:
             raise IntegrityError(f"{path}: holds a {header.get('record', 'foreign file')}, not a {cls.__name__}")
-        return cls(**arrays, **cls._decode(json.loads(header["fields"])))
+        try:
+            return cls(**arrays, **cls._decode(header["fields"]))
+        except (TypeError, KeyError) as error:
+            raise IntegrityError(f"{path}: not a {cls.__name__} of this version ({error}); write it again") from error
 
     @classmethod
     def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Predictor(Protocol):
 def check_observation(
     observed: NDArray[np.complex64], mask: NDArray[np.bool_]
 ) -> tuple[NDArray[np.complex64], NDArray[np.bool_]]:
-    """Validate what a Predictor is given; returns ``observed`` with unobserved entries zeroed and the full-size mask."""
+    """Validate what a Predictor is given; returns ``observed`` with hidden entries zeroed and the full-size mask."""
     observed = np.asarray(observed)
     if observed.ndim != 4 or not np.iscomplexobj(observed):
         raise InputError(

@@ -1,0 +1,32 @@
+# `make demo` on a bare machine does everything; the other targets also set themselves up first.
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: setup demo test lint docs clean help
+
+BIN := .venv/bin
+ARGS ?=
+
+setup: ## make .venv with the locked dependencies and a usable LLVM
+	@bash scripts/bootstrap.sh
+
+demo: setup ## street map to reconstructed channels; e.g. make demo ARGS="--osm FILE"
+	$(BIN)/channelfm demo $(ARGS)
+
+test: setup ## the whole test suite with coverage; e.g. make test ARGS="-m 'not slow'"
+	$(BIN)/python -m pytest --cov=channelfm --cov-report=term $(ARGS)
+
+lint: setup ## ruff, mypy --strict, and the import rules of docs/architecture.md
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+docs: setup ## the documentation, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+clean: ## remove caches and built files; keeps .venv, data/ and runs/
+	rm -rf site build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

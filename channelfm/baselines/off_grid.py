@@ -1,0 +1,139 @@
+"""Off-grid near-field estimator: a greedy fit of spherical waves, refined jointly (SPEC 3).
+
+This is the classical answer that a learned model has to beat on specular channels: it knows the exact wave
+model, and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from channelfm.baselines.samples import Observation, coordinates, energies, fold_frequencies, unfold_frequencies
+from channelfm.baselines.spherical_fit import Fit, GainBasis, Waves, refine, with_best_degree
+from channelfm.baselines.visibility import propose_edge, sharpen_edges
+from channelfm.tasks.predictor import check_observation
+from channelfm.tokens.spherical import search_grid
+
+_GROWTH_ANTENNAS = 640  # observed antennas that the growing phase looks at; the final fit uses all
+_SETTLING_STEPS = 2  # Levenberg-Marquardt steps after a new wave, before the gains' degree is chosen ...
+_GROWTH_STEPS = 3  # ... and after
+_FINAL_STEPS = 6
+_EDGE_ROUNDS = 2
+_SEARCH_RANGES = 12
+_SEARCH_OVERSAMPLING = 1.5
+_EXPLAINED = 1e-9  # a residual 90 dB below the observation is rounding of the complex64 input
+_CHUNK = 16  # samples at once, so that their columns stay in a CPU's cache hierarchy
+
+
+class OffGrid:
+    """Greedy spherical-wave fit with variable projection and a stated model order rule.
+
+    Waves are added one at a time, each from a coarse search of what the others leave unexplained, and all are
+    refined together after each addition. A sample keeps growing while the Bayesian information criterion
+    2 n ln(residual energy) + k ln(2 n) falls (n observed antennas, k real parameters), up to ``max_waves``. The
+    same criterion picks the degree (0, 1 or 2) of the gains' polynomial over the aperture, so that noisy samples get
+    constant gains and clean ones quadratic gains. The returned channel is the model everywhere, also at observed
+    antennas, which filters their noise.
+
+    Parameters
+    ----------
+    spacing_wavelengths : element spacing in wavelengths.
+    max_waves : largest number of waves per sample.
+    """
+
+    name = "off-grid"
+
+    def __init__(self, spacing_wavelengths: float = 0.5, max_waves: int = 6) -> None:
+        self.spacing_wavelengths = spacing_wavelengths
+        self.max_waves = max_waves
+
+    def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
+        """See :class:`channelfm.tasks.predictor.Predictor`; each frequency is fitted as its own narrow-band sample."""
+        observed, mask = check_observation(observed, mask)
+        field, seen = fold_frequencies(observed), fold_frequencies(mask)
+        parts = [self._estimate(field[i : i + _CHUNK], seen[i : i + _CHUNK]) for i in range(0, len(field), _CHUNK)]
+        return unfold_frequencies(torch.cat(parts) if parts else field, observed.shape)
+
+    def _estimate(self, field: Tensor, seen: Tensor) -> Tensor:
+        """Channels complex [N, rows, cols] from ``field`` of that shape, observed where ``seen``."""
+        count, rows, cols = field.shape
+        basis = GainBasis.of_array(rows, cols, self.spacing_wavelengths)
+        y, z = (axis[None] for axis in coordinates(rows, cols, self.spacing_wavelengths))
+        rms = (energies(field.flatten(1)) / seen.sum((1, 2))).sqrt()
+        scale = torch.where(rms > 0, rms, 1.0)[:, None, None]
+        observation = Observation.gather(field / scale, seen, self.spacing_wavelengths)
+        estimate = torch.zeros(count, rows * cols, dtype=torch.complex128)
+        for numbers, grown in self._grow(observation, basis):
+            estimate[numbers] = _finished(observation.select(numbers), grown, basis).evaluate(y, z, basis)
+        return estimate.reshape(count, rows, cols) * scale
+
+    def _grow(self, observation: Observation, basis: GainBasis) -> list[tuple[Tensor, Fit]]:
+        """Sample numbers and their fits, one entry per model order that occurs.
+
+        Works on a subset of the antennas in single precision, which is enough to find every wave.
+        """
+        thin = observation.thinned(_GROWTH_ANTENNAS).single()
+        numbers = torch.arange(len(observation))  # of the samples that still grow
+        fit = self._with_new_wave(thin, observation, None, basis)
+        finished = []
+        for _ in range(1, self.max_waves):
+            some = thin.select(numbers)
+            larger = self._with_new_wave(some, observation.select(numbers), fit, basis)
+            worth_it = larger.information(some, basis) < fit.information(some, basis)
+            worth_it &= fit.cost > _EXPLAINED * energies(some.field)
+            finished.append((numbers[~worth_it], fit.select(~worth_it)))
+            numbers, fit = numbers[worth_it], larger.select(worth_it)
+            if not len(numbers):
+                break
+        finished.append((numbers, fit))
+        return [(members, state) for members, state in finished if len(members)]
+
+    def _with_new_wave(self, thin: Observation, whole: Observation, fit: Fit | None, basis: GainBasis) -> Fit:
+        """The fit with one more wave, from a coarse search of the residual over all observed antennas."""
+        rest = whole.field if fit is None else whole.field - fit.evaluate(whole.y, whole.z, basis)
+        sines, inverse_range = search_grid(
+            whole.on_grid(rest), self.spacing_wavelengths, _SEARCH_RANGES, _SEARCH_OVERSAMPLING, 1
+        )
+        waves = Waves.none(len(whole)) if fit is None else fit.waves
+        waves = waves.joined(torch.cat([sines, inverse_range[..., None]], dim=-1)[:, 0])
+        settled = refine(thin, waves, basis, _SETTLING_STEPS)
+        grown = refine(thin, with_best_degree(thin, settled.waves, basis), basis, _GROWTH_STEPS)
+        return _with_edge(thin, settled, grown, basis)
+
+
+def _with_edge(observation: Observation, start: Fit, reference: Fit, basis: GainBasis) -> Fit:
+    """The reference fit, or, where the information criterion prefers it, one from ``start`` with one more edge."""
+    proposal = propose_edge(observation, start, basis)
+    n = observation.antennas
+    # What the edge's parameters must save of the residual energy; the constant-gain saving only screens.
+    promising = proposal.saving > (1 - torch.exp(-2 * (2 * n).log() / n)) * reference.cost
+    if not bool(promising.any()):
+        return reference
+    part, waves = observation.select(promising), start.waves.select(promising)
+    edges = waves.edges.clone()
+    edges[torch.arange(len(part)), proposal.wave[promising]] = proposal.edge[promising]
+    cut = refine(part, replace(waves, edges=edges), basis, _SETTLING_STEPS)
+    cut = replace(cut, waves=replace(cut.waves, edges=sharpen_edges(part, cut, basis)))
+    cut = refine(part, with_best_degree(part, cut.waves, basis), basis, _GROWTH_STEPS)
+    better = cut.information(part, basis) < reference.select(promising).information(part, basis)
+    return reference.replaced(torch.nonzero(promising)[better, 0], cut.select(better))
+
+
+def _finished(observation: Observation, grown: Fit, basis: GainBasis) -> Fit:
+    """The final fit over all observed antennas, in double precision, its edges sharpened."""
+    fit = refine(observation, with_best_degree(observation, grown.waves, basis), basis, _FINAL_STEPS)
+    for _ in range(_EDGE_ROUNDS):
+        cut = fit.waves.has_edge.any(1)
+        if not bool(cut.any()):
+            break
+        part, before = observation.select(cut), fit.select(cut)
+        moved = replace(before.waves, edges=sharpen_edges(part, before, basis))
+        after = refine(part, with_best_degree(part, moved, basis), basis, _FINAL_STEPS)
+        better = after.information(part, basis) < before.information(part, basis)
+        fit = fit.replaced(torch.nonzero(cut)[better, 0], after.select(better))
+    return fit

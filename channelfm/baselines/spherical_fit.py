@@ -1,0 +1,337 @@
+"""Least-squares fit of a sum of spherical waves to the observed antennas of many planar arrays at once.
+
+The channel over the aperture is modelled as ``sum_l g_l(y, z) exp(-j 2 pi (|s_l - e| - |s_l|))``: each wave has an
+image source s_l and a gain g_l that is a polynomial of total degree 2 at most (SPEC 3), and may reach only the part
+of the array on one side of a straight edge. Sources are written as
+(u_y, u_z, q): two direction sines and the inverse range per wavelength, in which the problem is close to linear
+and a plane wave is q = 0. The gains enter linearly and are eliminated (variable projection, Golub & Pereyra 1973,
+with Kaufman's simplified Jacobian, 1975); Levenberg-Marquardt steps move all sources of a sample together. All
+lengths are in wavelengths, in the array's local frame (columns along y, rows along z). The precision of a fit is
+that of its :class:`Observation`: single precision resolves about -90 dB at half the time of double.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from channelfm.baselines.samples import Observation, energies
+
+_LARGEST_SINE = 0.9999
+# Observed antennas that a wave with an edge needs: alone, for each such wave if there are several, for a sloping gain.
+_LEAST_ANTENNAS_OF_CUT_WAVE, _ANTENNAS_PER_CUT_WAVE, _ANTENNAS_FOR_SLOPE = 10, 24, 60
+# Relative ridge on the gains' Gram matrix, which keeps coincident waves solvable, for each precision.
+_RIDGE = {torch.float64: 1e-12, torch.float32: 1e-7}
+
+
+@dataclass(frozen=True)
+class GainBasis:
+    """Polynomials of the gain over the aperture: y^a z^b of total degree <= 2, as far as the array resolves them.
+
+    ``exponents`` lists (a, b), lowest degree first; ``half_y``, ``half_z`` normalise the coordinates to [-1, 1].
+    """
+
+    exponents: tuple[tuple[int, int], ...]
+    half_y: float
+    half_z: float
+
+    @staticmethod
+    def of_array(rows: int, cols: int, spacing: float) -> GainBasis:
+        """The basis of an array; a linear array has no polynomial across its single row or column."""
+        wanted = [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)]
+        exponents = tuple((a, b) for a, b in wanted if a < cols and b < rows)
+        return GainBasis(exponents, max((cols - 1) / 2 * spacing, spacing), max((rows - 1) / 2 * spacing, spacing))
+
+    def evaluate(self, y: Tensor, z: Tensor) -> Tensor:
+        """Basis functions [N, P, n] at coordinates y, z [N, n]: Legendre products, nearly orthogonal over the array."""
+        legendre_y, legendre_z = _legendre(y / self.half_y), _legendre(z / self.half_z)
+        return torch.stack([legendre_y[a] * legendre_z[b] for a, b in self.exponents], dim=1)
+
+    def sizes(self) -> list[int]:
+        """Number of basis functions up to degree 0, 1 and 2."""
+        return [sum(a + b <= degree for a, b in self.exponents) for degree in range(3)]
+
+    def active(self, degree: Tensor) -> Tensor:
+        """Which of the L P gain coefficients [N, L P] belong to each wave's degree [N, L]."""
+        total = torch.tensor([a + b for a, b in self.exponents])
+        return (total <= degree[..., None]).flatten(1)
+
+
+def _legendre(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.ones_like(x), math.sqrt(3) * x, math.sqrt(5) / 2 * (3 * x**2 - 1)
+
+
+def path_and_slope(sources: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Path differences |s - e| - |s| [N, L, n] and their derivatives in (u_y, u_z, q) [N, L, 3, n].
+
+    ``sources`` [N, L, 3]; ``y``, ``z`` [N, n]. Written so that plane waves (q = 0) need no special case.
+    """
+    u_y, u_z, q = (sources[:, :, i, None].to(y.dtype) for i in range(3))
+    y, z = y[:, None], z[:, None]
+    along, square = u_y * y + u_z * z, y**2 + z**2
+    bend = q * square
+    ratio = torch.sqrt((1 - q * (2 * along - bend)).clamp_min(1e-12))  # |s - e| / |s|
+    inverse = 1 / ratio
+    path = (bend - 2 * along) / (1 + ratio)
+    slope_q = (square - path * (bend - along) * inverse) / (1 + ratio)
+    return path, torch.stack([-y * inverse, -z * inverse, slope_q], dim=2)
+
+
+@dataclass(frozen=True)
+class Waves:
+    """What the model of N samples consists of, L waves each.
+
+    ``sources`` float64 [N, L, 3] as (u_y, u_z, q). ``edges`` float64 [N, L, 3]: a wave reaches only the antennas with
+    e_0 y + e_1 z > e_2, the half of the array that no roof or wall shadows; (0, 0, -1) where it reaches all.
+    ``degree`` int64 [N, L] of the gains' polynomials.
+    """
+
+    sources: Tensor
+    edges: Tensor
+    degree: Tensor
+
+    @staticmethod
+    def none(samples: int) -> Waves:
+        """No wave yet."""
+        nothing = torch.zeros(samples, 0, 3, dtype=torch.float64)
+        return Waves(nothing, nothing, torch.zeros(samples, 0, dtype=torch.int64))
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @property
+    def count(self) -> int:
+        """Number of waves L of each sample."""
+        return self.sources.shape[1]
+
+    @property
+    def has_edge(self) -> Tensor:
+        """bool [N, L]: whether a wave reaches a part of the array only."""
+        return self.edges[..., :2].abs().sum(-1) > 0
+
+    def select(self, index: Tensor) -> Waves:
+        """The samples that ``index`` (numbers or a mask) picks."""
+        return Waves(self.sources[index], self.edges[index], self.degree[index])
+
+    def joined(self, sources: Tensor) -> Waves:
+        """With one more wave per sample, at ``sources`` [N, 3], that reaches all antennas."""
+        everywhere = torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64).expand(len(self), 1, 3)
+        return Waves(
+            torch.cat([self.sources, sources[:, None].double()], dim=1),
+            torch.cat([self.edges, everywhere], dim=1),
+            torch.cat([self.degree, torch.zeros(len(self), 1, dtype=torch.int64)], dim=1),
+        )
+
+    def field(self, y: Tensor, z: Tensor) -> Tensor:
+        """Unit-modulus waves [N, L, n] at coordinates y, z [N, n], 0 where a wave does not reach."""
+        path, _ = path_and_slope(self.sources, y, z)
+        return phasors(path) * self.reach(y, z)
+
+    def reach(self, y: Tensor, z: Tensor) -> Tensor:
+        """Which antennas each wave reaches, 1 or 0, [N, L, n] (or [N, L, 1] where all waves reach all)."""
+        if not bool(self.has_edge.any()):
+            return torch.ones(len(self), self.count, 1, dtype=y.dtype)
+        e_y, e_z, offset = (self.edges[:, :, i, None].to(y.dtype) for i in range(3))
+        return (e_y * y[:, None] + e_z * z[:, None] > offset).to(y.dtype)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Waves with their least-squares gains: ``gains`` complex128 [N, L, P], coefficients of the gain basis (0 beyond
+    the degree); ``cost`` float64 [N], residual energy over the observed antennas."""
+
+    waves: Waves
+    gains: Tensor
+    cost: Tensor
+
+    def select(self, index: Tensor) -> Fit:
+        """The samples that ``index`` (numbers or a mask) picks."""
+        return Fit(self.waves.select(index), self.gains[index], self.cost[index])
+
+    def replaced(self, where: Tensor, other: Fit) -> Fit:
+        """``other`` (of as many waves), one entry per sample that the mask ``where`` picks, in place of these."""
+
+        def put(old: Tensor, new: Tensor) -> Tensor:
+            old = old.clone()
+            old[where] = new
+            return old
+
+        waves = Waves(
+            put(self.waves.sources, other.waves.sources),
+            put(self.waves.edges, other.waves.edges),
+            put(self.waves.degree, other.waves.degree),
+        )
+        return Fit(waves, put(self.gains, other.gains), put(self.cost, other.cost))
+
+    def parts(self, y: Tensor, z: Tensor, basis: GainBasis) -> Tensor:
+        """Field of each wave [N, L, n] at coordinates y, z [N, n] (or [1, n] for all samples)."""
+        wave = self.waves.field(y, z)
+        return wave * (self.gains.to(wave.dtype) @ basis.evaluate(y, z).to(wave.dtype))
+
+    def evaluate(self, y: Tensor, z: Tensor, basis: GainBasis) -> Tensor:
+        """The fitted field [N, n]."""
+        return self.parts(y, z, basis).sum(1)
+
+    def information(self, observation: Observation, basis: GainBasis) -> Tensor:
+        """Information criterion [N] of this fit, see :func:`information`."""
+        return information(self.cost, observation, self.waves, basis)
+
+
+def information(cost: Tensor, observation: Observation, waves: Waves, basis: GainBasis) -> Tensor:
+    """Bayesian information criterion [N] in white noise of unknown variance: 2 n ln(cost) + k ln(2 n).
+
+    n observed antennas give 2 n real numbers. A wave has k = 3 + 2 functions real parameters, and 4 more if it has an
+    edge (an offset and an angle, each counted twice, as the place of a jump is searched among all antennas rather
+    than estimated: Zhang & Siegmund 2007). Infinite where the parameters are more than half of the 2 n numbers, and
+    where a wave with an edge is seen by too few antennas, for these say little about the rest of its part.
+    """
+    antennas = observation.antennas
+    functions = torch.tensor(basis.sizes(), dtype=torch.float64)[waves.degree]
+    parameters = (3 + 2 * functions).sum(1) + 4 * waves.has_edge.sum(1)
+    score = 2 * antennas * cost.clamp_min(1e-300).log() + parameters * (2 * antennas).log()
+    cut = waves.has_edge.sum(1)
+    needed = torch.where(cut > 1, _ANTENNAS_PER_CUT_WAVE * cut, _LEAST_ANTENNAS_OF_CUT_WAVE)
+    starved = (_antennas_reached(observation, waves).amin(1) < needed) & (cut > 0)
+    return torch.where((parameters > antennas) | starved, torch.inf, score)
+
+
+def _antennas_reached(observation: Observation, waves: Waves) -> Tensor:
+    """Observed antennas that each wave reaches, float64 [N, L]."""
+    reach = waves.reach(observation.y, observation.z) * observation.weight[:, None]
+    return reach.sum(2, dtype=torch.float64)
+
+
+def with_best_degree(observation: Observation, waves: Waves, basis: GainBasis) -> Waves:
+    """The waves with that degree of the gains' polynomials that has the least information criterion.
+
+    All waves of a sample have the same degree, except that one with an edge has at most degree 1, and 0 where few
+    observed antennas see it: polynomials do not extrapolate.
+    """
+    columns = _gain_columns(observation, waves.field(observation.y, observation.z), basis)
+    gram, right = _normal_equations(columns, observation.field)
+    enough = _antennas_reached(observation, waves) >= _ANTENNAS_FOR_SLOPE
+    largest = torch.where(waves.has_edge, enough.long(), 2)
+    candidates, scores = [], []
+    for degree in range(3):
+        candidate = replace(waves, degree=largest.clamp_max(degree))
+        gains = _solve(gram, right[..., None], basis.active(candidate.degree), observation.weight.dtype)[..., 0]
+        scores.append(information(_residual(observation, columns, gains)[1], observation, candidate, basis))
+        candidates.append(candidate.degree)
+    best = torch.stack(scores).argmin(0)
+    return replace(waves, degree=torch.stack(candidates)[best, torch.arange(len(waves))])
+
+
+def refine(observation: Observation, waves: Waves, basis: GainBasis, iterations: int) -> Fit:
+    """Levenberg-Marquardt on all sources of each sample together; gains are eliminated, edges and degrees stay.
+
+    Never returns a worse fit than the one it starts from; stops early once no sample improves by 0.01 %.
+    """
+    accepted = replace(waves, sources=_project(waves.sources))
+    state = _linearise(observation, accepted, basis)
+    damping = torch.full_like(state.cost, 1e-3)
+    for _ in range(iterations):
+        trial = replace(waves, sources=_project(accepted.sources + _step(state, damping)))
+        candidate = _linearise(observation, trial, basis)
+        better = candidate.cost < state.cost
+        settled = bool((candidate.cost >= (1 - 1e-4) * state.cost)[better].all()) and bool(better.any())
+        damping = torch.where(better, damping / 10, damping * 8).clamp(1e-9, 1e6)
+        accepted = replace(waves, sources=torch.where(better[:, None, None], trial.sources, accepted.sources))
+        state = state.where(better, candidate)
+        if settled:
+            break
+    return Fit(accepted, state.gains.reshape(len(waves), waves.count, -1), state.cost)
+
+
+@dataclass(frozen=True)
+class _Linearisation:
+    """At some sources: gains [N, L P], cost [N], and the step's normal equations [N, 3L, 3L] and slope [N, 3L]."""
+
+    gains: Tensor
+    cost: Tensor
+    normal: Tensor
+    slope: Tensor
+
+    def where(self, chosen: Tensor, other: _Linearisation) -> _Linearisation:
+        """``other`` for the chosen samples, self for the rest."""
+        return _Linearisation(
+            torch.where(chosen[:, None], other.gains, self.gains),
+            torch.where(chosen, other.cost, self.cost),
+            torch.where(chosen[:, None, None], other.normal, self.normal),
+            torch.where(chosen[:, None], other.slope, self.slope),
+        )
+
+
+def _linearise(observation: Observation, waves: Waves, basis: GainBasis) -> _Linearisation:
+    precision = observation.weight.dtype
+    path, path_slope = path_and_slope(waves.sources, observation.y, observation.z)
+    wave = phasors(path) * waves.reach(observation.y, observation.z)
+    columns = _gain_columns(observation, wave, basis)
+    gram, right = _normal_equations(columns, observation.field)
+    active = basis.active(waves.degree)
+    gains = _solve(gram, right[..., None], active, precision)[..., 0]
+    residual, cost = _residual(observation, columns, gains)
+    # The field of each wave, [N, L, 1, n], times the derivative of its phase.
+    by_wave = columns.reshape(len(waves), waves.count, -1, columns.shape[2])
+    fitted = gains.reshape(len(waves), waves.count, 1, -1).to(columns.dtype) @ by_wave
+    derivative = (-2j * math.pi * fitted * path_slope).flatten(1, 2)
+    # Kaufman: the part of the derivative that the gains can follow is projected out.
+    cross = (columns.conj() @ derivative.mT).to(torch.complex128)
+    followed = _solve(gram, cross, active, precision)
+    normal = (derivative.conj() @ derivative.mT).real.double() - (cross.mH @ followed).real
+    slope = (derivative.conj() @ residual[..., None])[..., 0].real.double()
+    return _Linearisation(gains, cost, normal, slope)
+
+
+def phasors(path: Tensor) -> Tensor:
+    """exp(-j 2 pi path)."""
+    angle = -2 * math.pi * path
+    return torch.complex(angle.cos(), angle.sin())
+
+
+def _gain_columns(observation: Observation, wave: Tensor, basis: GainBasis) -> Tensor:
+    """Field of each gain coefficient [N, L P, n] for waves [N, L, n]."""
+    functions = basis.evaluate(observation.y, observation.z) * observation.weight[:, None]
+    return (wave[:, :, None] * functions[:, None]).flatten(1, 2)
+
+
+def _normal_equations(columns: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
+    """Gram matrix [N, K, K] and right-hand side [N, K] of the least-squares problem for the gains, complex128."""
+    adjoint = columns.conj()
+    gram = adjoint @ columns.mT
+    return gram.to(torch.complex128), (adjoint @ field[..., None])[..., 0].to(torch.complex128)
+
+
+def _solve(gram: Tensor, right: Tensor, active: Tensor, precision: torch.dtype) -> Tensor:
+    """Solutions [N, K, R] of the Gram system restricted to active unknowns; 0 elsewhere, and where it is singular."""
+    both = active[:, :, None] & active[:, None, :]
+    ridge = _RIDGE[precision] * gram.diagonal(dim1=1, dim2=2).real.amax(1, keepdim=True) + 1e-300
+    diagonal = torch.where(active, ridge, 1.0)
+    factor, failed = torch.linalg.cholesky_ex(torch.where(both, gram, 0) + torch.diag_embed(diagonal).to(gram.dtype))
+    solution = torch.cholesky_solve(torch.where(active[..., None], right, 0), factor)
+    return torch.where((failed == 0)[:, None, None], solution, 0)
+
+
+def _residual(observation: Observation, columns: Tensor, gains: Tensor) -> tuple[Tensor, Tensor]:
+    """What the gains leave unexplained [N, n], and its energy float64 [N]."""
+    residual = observation.field - (gains[:, None].to(columns.dtype) @ columns)[:, 0]
+    return residual, energies(residual)
+
+
+def _step(state: _Linearisation, damping: Tensor) -> Tensor:
+    """Marquardt step [N, L, 3]; parameters that the observation does not resolve stay where they are."""
+    diagonal = state.normal.diagonal(dim1=1, dim2=2)
+    floor = 1e-12 * diagonal.amax(1, keepdim=True).clamp_min(0) + 1e-300
+    system = state.normal + torch.diag_embed(damping[:, None] * diagonal.clamp_min(0) + floor)
+    step, failed = torch.linalg.solve_ex(system, state.slope[..., None])
+    step = torch.where((failed == 0)[:, None, None], step, 0)
+    return step.reshape(len(step), -1, 3)
+
+
+def _project(sources: Tensor) -> Tensor:
+    """Sources moved back in front of the array, at least one wavelength away."""
+    sine = sources[..., :2].norm(dim=-1, keepdim=True)
+    sines = sources[..., :2] * (_LARGEST_SINE / sine.clamp_min(_LARGEST_SINE))
+    return torch.cat([sines, sources[..., 2:].clamp(0.0, 1.0)], dim=-1)

@@ -1,0 +1,39 @@
+"""Predictors x tasks -> one honest table, its figures, and a report.
+
+``channelfm.benchmark`` is a module that can be called, since both ``channelfm.benchmark.evaluate`` and
+``channelfm.benchmark("recipes/bench-extrapolation.yaml")`` should read as they mean.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from channelfm.benchmark.recipe import BenchmarkRecipe, benchmark, load_predictor
+from channelfm.benchmark.report import Example, Flight, ReportContent, write_report
+from channelfm.benchmark.run import Results, Row, evaluate, versions, write_results
+
+__all__ = [
+    "BenchmarkRecipe",
+    "Example",
+    "Flight",
+    "ReportContent",
+    "Results",
+    "Row",
+    "benchmark",
+    "evaluate",
+    "load_predictor",
+    "versions",
+    "write_report",
+    "write_results",
+]
+
+
+class _CallableModule(ModuleType):
+    def __call__(self, recipe: str | Path, *arguments: Any, **settings: Any) -> Results:
+        return benchmark(recipe, *arguments, **settings)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -1,0 +1,26 @@
+"""Paths -> channels over time, frequency and antenna, and their transforms to angle, delay and range."""
+
+from channelfm.channels.synthesis import observe, plane_wave, synthesize, synthesize_symbols
+from channelfm.channels.transforms import (
+    PolarCodebook,
+    angle_delay,
+    from_angle_delay,
+    matched_filter_power,
+    polar_codebook,
+    polar_ranges,
+    polar_spectrum,
+)
+
+__all__ = [
+    "PolarCodebook",
+    "angle_delay",
+    "from_angle_delay",
+    "matched_filter_power",
+    "observe",
+    "plane_wave",
+    "polar_codebook",
+    "polar_ranges",
+    "polar_spectrum",
+    "synthesize",
+    "synthesize_symbols",
+]

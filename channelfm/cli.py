@@ -1,0 +1,305 @@
+"""The command line: thin verbs over the package.
+
+What a user can mend ends with one line on stderr and exit code 2; ``channelfm --debug VERB`` shows the traceback.
+Modules load inside the verbs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from channelfm.errors import ChannelfmError, InputError
+
+if TYPE_CHECKING:
+    from channelfm.benchmark.run import Row
+    from channelfm.datasets.dataset import Dataset
+
+INTERRUPTED = 130  # the shell's 128 + SIGINT
+
+
+class _Verbs(TyperGroup):
+    """The group of verbs; turns what users can mend into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ChannelfmError, OSError, MemoryError) as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            else:
+                print(f"error: {_one_line(error)}", file=sys.stderr)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            print("interrupted; run the same command again to resume", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from error
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory; use a smaller array, fewer snapshots or a smaller batch (-s KEY=VALUE)"
+    if isinstance(error, OSError) and error.errno is not None:
+        place = f"{error.filename}: " if error.filename else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return f"{place}{error.strerror}" + ("; free some space and run again to resume" if full else "")
+    return " ".join(str(error).split())
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    name="channelfm",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Setting = Annotated[
+    list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a recipe's value: a.b=value.")
+]
+RecipeFile = Annotated[str | None, typer.Argument(metavar="RECIPE", help="A YAML recipe, or a shipped one's name.")]
+Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="The recipe, as an option.")]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks instead of one-line errors.")] = False,
+) -> None:
+    """From a street map to a wireless channel data set, a pretrained model, and one honest table."""
+
+
+@app.command(epilog="Example: channelfm demo --osm monaco.osm.pbf --out runs/monaco")
+def demo(
+    osm: Annotated[Path | None, typer.Option(metavar="FILE", help="A map (.osm, .gz, .bz2, .pbf) for Munich.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("runs/demo"),
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of flights, training and masks.")] = None,
+    config: Annotated[str, typer.Option("--config", metavar="FILE", help="Another demo recipe.")] = "demo",
+    settings: Setting = None,
+) -> None:
+    """Map to report in six steps: scene, flight, channels, training, evaluation, report."""
+    from channelfm.demo import run_demo
+
+    results = run_demo(osm, out, seed, settings or (), config)
+    _print_rows(results["rows"])
+
+
+@app.command(epilog="Example: channelfm scene monaco.osm.pbf --out scenes/monaco")
+def scene(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A map: .osm, .osm.gz, .osm.bz2 or .osm.pbf.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the scene goes.")],
+    bbox: Annotated[str | None, typer.Option(metavar="W,S,E,N", help="Cut the map to this box, in degrees.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of heights that the map does not tell.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print scene.json instead of a summary.")] = False,
+) -> None:
+    """Turn a map into meshes, a Sionna scene file and scene.json."""
+    from channelfm import scenes
+    from channelfm.scenes.export import write_scene
+
+    built = scenes.from_osm(file, bbox=_parse_bbox(bbox), seed=seed)
+    write_scene(built, out)
+    if as_json:
+        print((out / "scene.json").read_text(encoding="utf-8"))
+        return
+    sources: dict[str, int] = {}
+    for building in built.buildings:
+        sources[building.height_source] = sources.get(building.height_source, 0) + 1
+    print(f"{out}: {len(built.buildings)} buildings, {len(built.roads)} roads, {len(built.faces)} triangles")
+    print("heights from: " + ", ".join(f"{name} {count}" for name, count in sorted(sources.items())))
+    if built.skipped:
+        print("left out: " + ", ".join(f"{reason} {count}" for reason, count in sorted(built.skipped.items())))
+
+
+@app.command(epilog="Example: channelfm generate laetwin-mini --out data/mini -s array.rows=16")
+def generate(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The data set's folder; an unfinished one is finished.")],
+    recipe: RecipeFile = None,
+    config: Config = None,
+    settings: Setting = None,
+) -> None:
+    """Make a channel data set from a recipe; interrupted runs resume."""
+    from channelfm.datasets.generate import generate as make
+
+    dataset = make(
+        _the_recipe(recipe, config), out, settings or (), announce=lambda stage, text: print(f"{stage}: {text}")
+    )
+    _print_counts(dataset)
+
+
+@app.command(epilog="Example: channelfm pretrain cddim-small --data data/mini --out runs/small -s steps=2000")
+def pretrain(
+    data: Annotated[Path, typer.Option(metavar="DATASET", help="A data set's folder.")],
+    recipe: RecipeFile = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where checkpoint and logs go.")] = Path("runs/pretrain"),
+    config: Config = None,
+    settings: Setting = None,
+) -> None:
+    """Train a model on the split "train" of a data set; interrupted runs resume."""
+    from channelfm.config import load_recipe
+    from channelfm.datasets.dataset import open_dataset
+    from channelfm.pretraining.loop import pretrain as train
+    from channelfm.pretraining.recipe import PretrainRecipe
+
+    choice = load_recipe(PretrainRecipe, _the_recipe(recipe, config), settings or ())
+    dataset = open_dataset(data)
+    channels = dataset.load("train")
+    validation = dataset.load("val") if "val" in dataset.splits else channels.select(slice(0, 0))
+    _print_checkpoint(train(choice, channels.grid, validation.grid, out))
+
+
+@app.command(epilog="Example: channelfm benchmark bench-extrapolation --quick --out runs/bench")
+def benchmark(
+    recipe: RecipeFile = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where results.json and report.html go.")] = (
+        Path("runs/benchmark")
+    ),
+    quick: Annotated[bool, typer.Option("--quick", help="Measure few snapshots.")] = False,
+    config: Config = None,
+    settings: Setting = None,
+) -> None:
+    """Measure predictors, networks and classical ones alike: table, figures, report."""
+    from channelfm.benchmark.recipe import benchmark as measure
+
+    results = measure(_the_recipe(recipe, config), out, quick, settings or ())
+    _print_rows(results["rows"])
+    print(f"{out / 'report.html'} and {out / 'results.json'}")
+
+
+@app.command(epilog="Example: channelfm models")
+def models() -> None:
+    """Packaged checkpoints, the networks that can be trained, and the classical predictors."""
+    from channelfm.baselines import BASELINES
+    from channelfm.checkpoints import packaged_models
+    from channelfm.models.zoo import BUILDERS, build
+
+    print("packaged checkpoints: " + (", ".join(packaged_models()) or "none in this version"))
+    print("networks to train:")
+    for name in BUILDERS:
+        size = sum(parameter.numel() for parameter in build(name).parameters()) / 1e6
+        print(f"  {name}: {size:.2f} million parameters")
+    print("classical predictors: " + ", ".join(BASELINES))
+
+
+@app.command(epilog="Example: channelfm info data/mini")
+def info(
+    path: Annotated[Path | None, typer.Argument(metavar="DATASET|CHECKPOINT", help="What to look at.")] = None,
+) -> None:
+    """Versions, LLVM and devices; or what a data set (hashes verified) or a checkpoint holds."""
+    from channelfm.datasets.manifest import MANIFEST, RECIPE
+
+    if path is None:
+        _print_environment()
+    elif not path.exists():
+        raise InputError(f"{path}: no such data set or checkpoint")
+    elif (path / MANIFEST).is_file() or (path / RECIPE).is_file():
+        from channelfm.datasets.dataset import open_dataset
+
+        dataset = open_dataset(path, verify=True)
+        print(f"{path}: data set '{dataset.name}', {len(dataset)} snapshots, every hash verified")
+        _print_counts(dataset)
+    else:
+        _print_checkpoint(path)
+
+
+def _the_recipe(recipe: str | None, config: str | None) -> str:
+    """The recipe from the argument or the option; exactly one of them."""
+    if (recipe is None) == (config is None):
+        raise InputError("give one recipe, as argument or with --config FILE")
+    return str(recipe if config is None else config)
+
+
+def _parse_bbox(text: str | None) -> tuple[float, float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--bbox {text}: give four numbers west,south,east,north in degrees") from error
+    return west, south, east, north
+
+
+def _print_counts(dataset: Dataset) -> None:
+    """The table of snapshots per split and scene."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("split", "scene", "snapshots", "near field", "line of sight", "without path")
+    for split, by_scene in dataset.manifest.counts().items():
+        for name, row in by_scene.items():
+            table.add_row(split, name, *map(str, row.values()))
+    Console().print(table)
+    for scene_entry in dataset.manifest.scenes:
+        if scene_entry.attribution:
+            print(f"{scene_entry.name}: {scene_entry.attribution}")
+
+
+def _print_checkpoint(folder: Path) -> None:
+    """What a checkpoint is; its weights are loaded, hence checked."""
+    from channelfm.checkpoints import load_checkpoint
+
+    network, config = load_checkpoint(folder)
+    size = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    print(f"{folder}: checkpoint '{config.predictor.name}', {config.predictor.model}, {size:.2f} million parameters")
+    print(f"frame {config.predictor.frame}, sampler {config.predictor.sampler}")
+    for name, value in config.provenance.items():
+        print(f"{name}: {value}")
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
+    """NMSE in dB (mean and median) and time of every predictor at every mask ratio."""
+    from rich.console import Console
+    from rich.table import Table
+
+    ratios = sorted({row["mask_ratio"] for row in rows})
+    table = Table("NMSE [dB], mean / median", *(f"mask {ratio:g}" for ratio in ratios), "ms per sample")
+    for name in dict.fromkeys(row["predictor"] for row in rows):
+        own = {row["mask_ratio"]: row for row in rows if row["predictor"] == name}
+        cells = [f"{own[ratio]['nmse_db']:.1f} / {own[ratio]['nmse_median_db']:.1f}" for ratio in ratios]
+        table.add_row(name, *cells, f"{max(row['latency_ms'] for row in own.values()):.3g}")
+    Console().print(table)
+
+
+def _print_environment() -> None:
+    import os
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    import channelfm
+
+    print(f"channelfm {channelfm.__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for name in ("numpy", "torch", "lightning-fabric", "diffusers", "sionna-rt", "mitsuba", "drjit"):
+        try:
+            print(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            print(f"{name} not installed")
+    from channelfm.errors import DependencyError
+    from channelfm.tracing.llvm import find_llvm
+
+    try:
+        llvm = find_llvm()
+        print(f"LLVM {llvm.version}: {llvm.path}")
+    except DependencyError as error:
+        print(f"LLVM: {error}")
+    import torch
+
+    print(f"CPU: {os.cpu_count()} cores, {torch.get_num_threads()} torch threads")
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    print("GPU: " + (", ".join(devices) or "none"))
+
+
+def main() -> None:
+    """Entry point of the ``channelfm`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

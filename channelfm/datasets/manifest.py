@@ -1,0 +1,128 @@
+"""The manifest: what a finished data set holds, with a hash of every file and of the manifest itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from channelfm.arrays import UPA
+from channelfm.config import parse_recipe
+from channelfm.datasets.recipe import DatasetRecipe
+from channelfm.datasets.shards import FileEntry, ShardEntry, sweep_leftovers
+from channelfm.errors import InputError, IntegrityError
+from channelfm.records import write_atomically
+
+MANIFEST = "manifest.json"
+RECIPE = "recipe.json"
+FORMAT = 1
+COUNTED = ("snapshots", "near_field", "line_of_sight", "without_path")
+
+
+@dataclass(frozen=True)
+class SceneEntry:
+    """A scene of the data set: its record's file, where its array stands, whom to credit for the map."""
+
+    name: str
+    record: FileEntry
+    array: UPA
+    attribution: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Contents of ``manifest.json``.
+
+    ``identity`` is the hash that a folder is claimed with: recipe plus contents of the map files it names.
+    ``versions`` are those of the libraries that the bytes depend on. No wall time is in here.
+    """
+
+    recipe: DatasetRecipe
+    identity: str
+    versions: dict[str, str]
+    scenes: tuple[SceneEntry, ...]
+    shards: tuple[ShardEntry, ...]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that hold snapshots, in the order train, val, test."""
+        held = {shard.split for shard in self.shards}
+        return tuple(split for split in ("train", "val", "test") if split in held)
+
+    def counts(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Snapshots, near-field, line-of-sight and pathless ones, per split and scene."""
+        table: dict[str, dict[str, dict[str, int]]] = {}
+        for shard in self.shards:
+            row = table.setdefault(shard.split, {}).setdefault(shard.scene, dict.fromkeys(COUNTED, 0))
+            for key in COUNTED:
+                row[key] += getattr(shard, key)
+        return table
+
+    def content_hash(self) -> str:
+        """SHA-256 over the manifest, hence over every byte of the data set: what a checkpoint was trained on."""
+        return _seal(self._plain())
+
+    def save(self, folder: Path) -> None:
+        """Write ``manifest.json`` atomically; equal data sets have equal bytes."""
+        plain = self._plain()
+        content = json.dumps(plain | {"seal": _seal(plain)}, indent=1, sort_keys=True)
+        sweep_leftovers(folder / MANIFEST)
+        write_atomically(folder / MANIFEST, content.encode())
+
+    def _plain(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "name": self.recipe.name,
+            "seed": self.recipe.seed,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe_hash": self.recipe.content_hash(),
+            "identity": self.identity,
+            "versions": self.versions,
+            "counts": self.counts(),
+            "scenes": [dataclasses.asdict(scene) for scene in self.scenes],
+            "shards": [dataclasses.asdict(shard) for shard in self.shards],
+        }
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read and check ``manifest.json``: InputError without one, IntegrityError for one that was altered."""
+        path = folder / MANIFEST
+        if not path.is_file():
+            if (folder / RECIPE).is_file():
+                raise InputError(f"{folder}: an unfinished data set; run generate again with its recipe to finish it")
+            raise InputError(f"{folder}: no data set here ({MANIFEST} is missing); make one with 'channelfm generate'")
+        try:
+            plain = json.loads(path.read_text(encoding="utf-8"))
+            seal = plain.pop("seal")
+            whole = seal == _seal(plain)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise IntegrityError(f"{path}: not a whole manifest ({error}); {_REMEDY}") from error
+        if not whole:
+            raise IntegrityError(f"{path}: was altered after it was written (its seal does not fit); {_REMEDY}")
+        if plain["format"] != FORMAT:
+            raise InputError(f"{path}: has format {plain['format']}, this version reads {FORMAT}; generate it anew")
+        return cls(
+            recipe=parse_recipe(DatasetRecipe, plain["recipe"], str(path)),
+            identity=plain["identity"],
+            versions=plain["versions"],
+            scenes=tuple(_decode_scene(item) for item in plain["scenes"]),
+            shards=tuple(ShardEntry(**item) for item in plain["shards"]),
+        )
+
+
+_REMEDY = "run generate again with the same recipe, whole shards are kept"
+
+
+def _decode_scene(item: dict[str, Any]) -> SceneEntry:
+    array: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in item["array"].items()
+    }
+    return SceneEntry(item["name"], FileEntry(**item["record"]), UPA(**array), item["attribution"])
+
+
+def _seal(plain: dict[str, Any]) -> str:
+    # through JSON and back, so that a manifest in memory and the same one read from disk agree (tuples, float forms)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,122 @@
+"""Shards: one work unit's channels in one safetensors file, with a journal entry that proves it whole.
+
+A shard is written first, its journal entry (hash, size, counts) after it, both by temporary file, fsync and rename.
+A unit is done when both are there and agree, so a run killed at any instant resumes without a special case.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from channelfm.errors import IntegrityError
+from channelfm.records import Channels, Record, write_atomically
+
+SHARD_FOLDER = "shards"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A stored file as the manifest knows it: path relative to the data set's folder, SHA-256, size in bytes."""
+
+    file: str
+    sha256: str
+    size: int
+
+    def check(self, folder: Path) -> None:
+        """Raise IntegrityError unless the file is there with this size and hash."""
+        self.check_size(folder)
+        if _hash_file(folder / self.file) != self.sha256:
+            raise IntegrityError(f"{folder / self.file}: contents do not match the recorded SHA-256; {_REMEDY}")
+
+    def check_size(self, folder: Path) -> None:
+        """Raise IntegrityError unless the file is there with this size; reads no content."""
+        path = folder / self.file
+        if not path.is_file():
+            raise IntegrityError(f"{path}: missing; {_REMEDY}")
+        if path.stat().st_size != self.size:
+            raise IntegrityError(f"{path}: has {path.stat().st_size} bytes instead of {self.size}; {_REMEDY}")
+
+
+@dataclass(frozen=True)
+class ShardEntry(FileEntry):
+    """A shard: one user (``unit``) of one flight in one scene, with the counts of its snapshots."""
+
+    unit: str
+    track: int
+    split: str
+    scene: str
+    flight: str
+    method: str  # of tracing, as Paths.method says
+    snapshots: int
+    near_field: int
+    line_of_sight: int
+    without_path: int
+
+
+_REMEDY = "run generate again with the same recipe, it rebuilds what is broken"
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sweep_leftovers(path: Path) -> None:
+    """Remove what a killed run left of its attempts to write ``path``; nobody else may be writing it."""
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        leftover.unlink(missing_ok=True)
+
+
+def store_record(folder: Path, file: str, record: Record) -> FileEntry:
+    """Write a record into a data set's folder, atomically, and describe the file."""
+    path = folder / file
+    sweep_leftovers(path)
+    record.save(path)
+    return FileEntry(file=file, sha256=_hash_file(path), size=path.stat().st_size)
+
+
+def write_shard(
+    folder: Path, channels: Channels, *, unit: str, split: str, scene: str, flight: str, method: str
+) -> ShardEntry:
+    """Write the shard of one unit and then its journal entry; ``channels`` hold a single track."""
+    stored = store_record(folder, f"{SHARD_FOLDER}/{unit}.safetensors", channels)
+    entry = ShardEntry(
+        **dataclasses.asdict(stored),
+        unit=unit,
+        track=int(channels.track[0]),
+        split=split,
+        scene=scene,
+        flight=flight,
+        method=method,
+        snapshots=len(channels),
+        near_field=int(channels.near_field.sum()),
+        line_of_sight=int(channels.line_of_sight.sum()),
+        without_path=int((~channels.has_path).sum()),
+    )
+    write_journal(folder, unit, entry)
+    return entry
+
+
+def write_journal(folder: Path, name: str, entry: FileEntry) -> None:
+    """Record that a file is whole; ``name`` is the unit's."""
+    content = json.dumps(dataclasses.asdict(entry), sort_keys=True, indent=1)
+    sweep_leftovers(_journal_path(folder, name))
+    write_atomically(_journal_path(folder, name), content.encode())
+
+
+def finished_entry(folder: Path, unit: str) -> ShardEntry | None:
+    """The journal entry of a unit whose shard is whole (hash compared), or None: then the unit is to be done."""
+    try:
+        entry = ShardEntry(**json.loads(_journal_path(folder, unit).read_text(encoding="utf-8")))
+        entry.check(folder)
+    except (OSError, ValueError, TypeError, IntegrityError):
+        return None  # missing, cut short or damaged: all mean that the unit has to be done again
+    return entry
+
+
+def _journal_path(folder: Path, unit: str) -> Path:
+    return folder / SHARD_FOLDER / f"{unit}.json"

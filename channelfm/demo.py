@@ -1,0 +1,207 @@
+"""The demo: from a street map to reconstructed channels in six steps, each kept for the next run.
+
+Everything lies under one folder: ``data-<hash>`` (scene, flights and channels), ``model-<hash>`` (training run and
+checkpoint), ``evaluation-<hash>.json``; and, of the latest run, ``results.json`` and ``report.html``. The hashes are
+of all that a part depends on, so an interrupted run resumes, a second one reuses, and a changed recipe starts afresh.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from channelfm.baselines import BASELINES
+from channelfm.benchmark.recipe import describe_array, flights_of, show_example
+from channelfm.benchmark.report import ReportContent, write_report
+from channelfm.benchmark.run import Results, evaluate, versions, write_results
+from channelfm.checkpoints import load_model
+from channelfm.config import Recipe, load_recipe
+from channelfm.datasets.claim import recipe_identity
+from channelfm.datasets.dataset import Dataset
+from channelfm.datasets.generate import generate
+from channelfm.datasets.recipe import DatasetRecipe, SceneRecipe
+from channelfm.errors import InputError
+from channelfm.pretraining.loop import pretrain
+from channelfm.pretraining.recipe import PretrainRecipe
+from channelfm.records import Channels
+from channelfm.tasks.predictor import Predictor
+
+STEPS = ("scene", "flight", "data set", "training", "evaluation", "report")
+
+
+class EvaluationRecipe(Recipe):
+    """What is measured: classical ``predictors`` by name beside the trained model, at most ``max_samples`` links."""
+
+    split: Literal["val", "test"] = "test"
+    predictors: tuple[str, ...] = tuple(BASELINES)
+    mask_ratios: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(default=(0.5, 0.75, 0.9), min_length=1)
+    max_samples: int = Field(default=100, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class DemoRecipe(Recipe):
+    """The whole demo: data set, training, evaluation."""
+
+    data: DatasetRecipe
+    pretraining: PretrainRecipe = PretrainRecipe()
+    evaluation: EvaluationRecipe = EvaluationRecipe()
+
+
+def run_demo(
+    osm: Path | None,
+    out: Path,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    recipe: str | Path = "demo",
+    progress: bool = True,
+) -> Results:
+    """Run the demo, or what is left of it; returns what ``results.json`` holds.
+
+    ``osm`` is a map that takes the place of the recipe's scene; ``seed`` sets all seeds of the recipe; ``overrides``
+    are dotted settings such as ``"pretraining.steps=50"``. Raises InputError and DependencyError as the parts do.
+    """
+    settings = read_demo(osm, seed, overrides, recipe)
+    tell = _Teller(progress)
+    data_folder = out / f"data-{recipe_identity(settings.data)[:12]}"
+    dataset = generate(settings.data, data_folder, progress=progress, announce=tell.step)
+    model_key = _key(settings.pretraining.content_hash(), dataset.manifest.content_hash())
+    checkpoint = _train(settings, dataset, out / f"model-{model_key}", tell)
+    model = load_model(checkpoint)
+    spacing = dataset.array().spacing_wavelengths
+    predictors = [*(BASELINES[name](spacing_wavelengths=spacing) for name in settings.evaluation.predictors), model]
+    file = out / f"evaluation-{_key(model_key, settings.evaluation.content_hash())}.json"
+    results = _evaluate(settings.evaluation, predictors, dataset, file, tell)
+    write_results(out / "results.json", results)
+    tell.start()
+    _report(settings, dataset, predictors, results, out / "report.html")
+    tell.step("report", f"{out / 'report.html'} and {out / 'results.json'}")
+    return results
+
+
+def _key(*hashes: str) -> str:
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:12]
+
+
+def read_demo(
+    osm: Path | None = None, seed: int | None = None, overrides: Sequence[str] = (), recipe: str | Path = "demo"
+) -> DemoRecipe:
+    """The demo's recipe with a map in place of its scene and one seed for all parts, if given."""
+    seeds = () if seed is None else tuple(f"{part}.seed={seed}" for part in ("data", "pretraining", "evaluation"))
+    settings = load_recipe(DemoRecipe, recipe, (*seeds, *overrides))
+    unknown = sorted(set(settings.evaluation.predictors) - set(BASELINES))
+    if unknown:
+        raise InputError(f"evaluation.predictors: no predictor '{unknown[0]}'; use some of: {', '.join(BASELINES)}")
+    for split in ("train", settings.evaluation.split):
+        if split not in {flight.split for flight in settings.data.flights}:
+            raise InputError(f"data.flights: the demo needs a flight of split '{split}'; add one")
+    if osm is None:
+        return settings
+    name = re.sub(r"[^A-Za-z0-9]+", "-", osm.name.partition(".")[0]).strip("-") or "map"
+    scene = SceneRecipe(name=name, source=f"osm:{osm}")
+    flights = tuple(flight.model_copy(update={"scenes": ()}) for flight in settings.data.flights)
+    data = settings.data.model_copy(update={"scenes": (scene,), "flights": flights})
+    return settings.model_copy(update={"data": data})
+
+
+def _train(settings: DemoRecipe, dataset: Dataset, folder: Path, tell: _Teller) -> Path:
+    """Train on the flights of split "train", or take the checkpoint that is there; returns its folder."""
+    train = dataset.load("train")
+    validation = dataset.load("val") if "val" in dataset.splits else train.select(slice(0, 0))
+    before = (folder / "checkpoint").is_dir()
+    tell.start()
+    checkpoint = pretrain(settings.pretraining, train.grid, validation.grid, folder)
+    recipe = settings.pretraining
+    what = f"{recipe.predictor.model} on {int(train.has_path.sum())} links, {recipe.steps} steps"
+    tell.step("training", f"{what}: {'reused' if before else 'done'}, {checkpoint}")
+    return checkpoint
+
+
+def _evaluate(
+    recipe: EvaluationRecipe, predictors: Sequence[Predictor], dataset: Dataset, file: Path, tell: _Teller
+) -> Results:
+    """Measure all predictors on the held-out flight, or take the measurement that is there."""
+    if file.is_file():
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a damaged file is measured again
+            stored: Results = json.loads(file.read_text(encoding="utf-8"))
+            tell.step("evaluation", f"{len(stored['rows'])} rows, reused")
+            return stored
+    channels, left_out = measured_channels(recipe, dataset)
+    tell.start()
+    rows = evaluate(predictors, channels.grid, recipe.mask_ratios, recipe.seed, tell.progress)
+    results = Results(
+        rows=rows, scene=dataset.scenes[0], seed=dataset.manifest.recipe.seed, versions=versions(), left_out=left_out
+    )
+    write_results(file, results)
+    tell.step("evaluation", f"{len(predictors)} predictors on {len(channels)} links that training never saw")
+    return results
+
+
+def measured_channels(recipe: EvaluationRecipe, dataset: Dataset) -> tuple[Channels, int]:
+    """At most ``max_samples`` links with a path, evenly spaced over the split; and how many had none."""
+    channels = dataset.load(recipe.split)
+    reached = np.flatnonzero(channels.has_path)
+    if not len(reached):
+        raise InputError(f"no link of split '{recipe.split}' has a path: change data.array or data.flights")
+    count = min(len(reached), recipe.max_samples)
+    chosen = reached[np.linspace(0, len(reached) - 1, count).round().astype(int)]
+    return channels.select(chosen), len(channels) - len(reached)
+
+
+def _report(
+    settings: DemoRecipe, dataset: Dataset, predictors: Sequence[Predictor], results: Results, file: Path
+) -> None:
+    """Write the report of the latest run."""
+    evaluation, training = settings.evaluation, settings.pretraining
+    channels, _ = measured_channels(evaluation, dataset)
+    name = dataset.scenes[0]
+    scene, array = dataset.scene(name), dataset.array(name)
+    methods = sorted({shard.method for shard in dataset.manifest.shards})
+    content = ReportContent(
+        title="From a street map to reconstructed channels",
+        rows=results["rows"],
+        scene_name=name,
+        array=describe_array(array),
+        seed=results["seed"],
+        versions=results["versions"],
+        left_out=results["left_out"],
+        scene=scene,
+        flights=flights_of(dataset, name, evaluation.split),
+        array_position_m=array.position,
+        rayleigh_distance_m=array.rayleigh_distance_m,
+        example=show_example(predictors, channels, max(evaluation.mask_ratios), evaluation.seed),
+        settings={
+            "data set": f"{dataset.folder.name}: {len(dataset)} links, traced by: {', '.join(methods)}",
+            "model": f"{training.predictor.model}, {training.predictor.frame} frame",
+            "training": f"{len(dataset.load('train'))} links, {training.steps} steps of {training.batch_size}",
+        },
+        attribution=scene.attribution,
+    )
+    write_report(file, content)
+
+
+class _Teller:
+    """Prints one line per finished step, with the time it took."""
+
+    def __init__(self, progress: bool) -> None:
+        self.progress = progress
+        self._begin = time.perf_counter()
+
+    def start(self) -> None:
+        """Time the next step from here."""
+        self._begin = time.perf_counter()
+
+    def step(self, stage: str, text: str) -> None:
+        """A step, or a part of one, is done."""
+        if self.progress:
+            seconds = time.perf_counter() - self._begin
+            print(f"[{STEPS.index(stage) + 1}/{len(STEPS)}] {stage:<10} {text} ({seconds:.1f} s)", flush=True)
+        self.start()

@@ -1,0 +1,76 @@
+"""The one local metric projection of a scene: transverse Mercator about the middle of the region of interest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyproj
+from numpy.typing import NDArray
+
+from channelfm.errors import InputError
+from channelfm.records import Origin
+
+LARGEST_EXTENT_M = 50_000.0  # beyond it one flat frame stops being a fair picture of a city
+
+Box = tuple[
+    float, float, float, float
+]  # west, south, east, north; east may exceed 180 where a box spans the antimeridian
+
+
+def checked_box(bbox: Box) -> Box:
+    """Validate (west, south, east, north) in degrees; west > east means that the box spans the antimeridian, and
+    the returned east lies above 180 then."""
+    if len(bbox) != 4 or not np.all(np.isfinite(bbox)):
+        raise InputError(f"bbox = {bbox}: give west, south, east, north in degrees")
+    west, south, east, north = (float(value) for value in bbox)
+    if not (-90.0 <= south < north <= 90.0 and -180.0 <= west <= 180.0 and -180.0 <= east <= 180.0 and west != east):
+        raise InputError(f"bbox = {bbox}: give west, south, east, north in degrees, with south < north")
+    return west, south, east + 360.0 if east < west else east, north
+
+
+def box_of(lonlat: NDArray[np.float64]) -> Box:
+    """Smallest box around points [N, 2] (longitude, latitude), unwrapped about the first point."""
+    longitude = unwrap(lonlat[:, 0], lonlat[0, 0])
+    return longitude.min(), lonlat[:, 1].min(), longitude.max(), lonlat[:, 1].max()
+
+
+def unwrap(longitude: NDArray[np.float64], reference: float) -> NDArray[np.float64]:
+    """Longitudes shifted by whole turns to within 180 degrees of a reference."""
+    return np.asarray((longitude - reference + 180.0) % 360.0 - 180.0 + reference)
+
+
+def local_origin(box: Box) -> Origin:
+    """Origin and projection at the middle of a box; raises InputError if the box is too large for one frame."""
+    west, south, east, north = box
+    latitude = round((south + north) / 2, 7)
+    longitude = round(((west + east) / 2 + 180.0) % 360.0 - 180.0, 7)
+    crs = f"+proj=tmerc +lat_0={latitude} +lon_0={longitude} +k=1 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs"
+    width = np.deg2rad(east - west) * np.cos(np.deg2rad(latitude)) * 6_371_000.0
+    height = np.deg2rad(north - south) * 6_371_000.0
+    if max(width, height) > LARGEST_EXTENT_M:
+        raise InputError(
+            f"the map covers {width / 1000:.0f} x {height / 1000:.0f} km: "
+            "choose a part of at most 50 km with bbox = west, south, east, north"
+        )
+    return Origin(latitude, longitude, crs)
+
+
+def to_local(lonlat: NDArray[np.float64], origin: Origin) -> NDArray[np.float64]:
+    """(longitude, latitude) [N, 2] in degrees -> (x east, y north) [N, 2] in m, in the frame of ``origin``."""
+    transformer = pyproj.Transformer.from_crs("EPSG:4326", origin.crs, always_xy=True)
+    return np.stack(transformer.transform(lonlat[:, 0], lonlat[:, 1]), axis=-1)
+
+
+def to_geographic(points_xy: NDArray[np.float64], origin: Origin) -> NDArray[np.float64]:
+    """Inverse of :func:`to_local`."""
+    transformer = pyproj.Transformer.from_crs(origin.crs, "EPSG:4326", always_xy=True)
+    return np.stack(transformer.transform(points_xy[:, 0], points_xy[:, 1]), axis=-1)
+
+
+def local_bounds(box: Box, origin: Origin) -> tuple[float, float, float, float]:
+    """(x_min, y_min, x_max, y_max) in m that encloses a box given in degrees."""
+    west, south, east, north = box
+    middle = (west + east) / 2
+    edge = np.array([(lon, lat) for lon in (west, middle, east) for lat in (south, north)])
+    points = to_local(edge, origin)
+    (x_min, y_min), (x_max, y_max) = points.min(axis=0), points.max(axis=0)
+    return float(x_min), float(y_min), float(x_max), float(y_max)

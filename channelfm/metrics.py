@@ -1,0 +1,136 @@
+"""Quality measures of reconstructed channels, one number per sample, and their summaries.
+
+All take channels of shape [N, ...]; everything after the first axis belongs to one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from channelfm.errors import InputError
+from channelfm.units import power_to_db
+
+Float = NDArray[np.float64]
+Complex = NDArray[np.complexfloating]
+
+DECIBEL_FLOOR = -200.0  # exact reconstruction; complex64 cannot show less, and JSON has no minus infinity
+_SSIM_WINDOW_SIGMA = 1.5  # antennas; Wang et al. 2004
+
+
+@dataclass(frozen=True)
+class Summary:
+    """NMSE of many samples in dB: of the linear mean, of the median and of the 90th percentile."""
+
+    mean_db: float
+    median_db: float
+    p90_db: float
+
+
+def nmse(estimate: Complex, truth: Complex) -> Float:
+    """Normalised squared error ||h_hat - h||^2 / ||h||^2 of each sample, linear, float64 [N].
+
+    Raises InputError if the shapes differ, a value is not finite, or a true channel is all zero (leave samples
+    without any path out).
+    """
+    estimate, truth = _pair(estimate, truth)
+    error = (np.abs(estimate - truth) ** 2).sum(axis=1)
+    energy = (np.abs(truth) ** 2).sum(axis=1)
+    if not (energy > 0).all():
+        raise InputError(f"sample {int(np.argmin(energy))} of the true channels is all zero: leave it out of the NMSE")
+    return np.asarray(error / energy)
+
+
+def summary(linear: Float) -> Summary:
+    """Mean, median and 90th percentile of linear NMSE values, in dB (not below ``DECIBEL_FLOOR``)."""
+    return Summary(
+        mean_db=bounded_db(np.mean(linear)),
+        median_db=bounded_db(np.median(linear)),
+        p90_db=bounded_db(np.quantile(linear, 0.9)),
+    )
+
+
+def bounded_db(linear: float | np.floating) -> float:
+    """A power ratio in dB, not below ``DECIBEL_FLOOR``, as a plain float."""
+    return max(float(power_to_db(linear)), DECIBEL_FLOOR)
+
+
+def psnr(estimate: Complex, truth: Complex) -> Float:
+    """Peak signal-to-noise ratio [dB] of the amplitude |h|, float64 [N]; the peak is each sample's own.
+
+    An exact amplitude gives -``DECIBEL_FLOOR``.
+    """
+    estimate, truth = _pair(estimate, truth)
+    error = ((np.abs(estimate) - np.abs(truth)) ** 2).mean(axis=1)
+    peak = np.abs(truth).max(axis=1) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.minimum(power_to_db(peak / error), -DECIBEL_FLOOR))
+
+
+def ssim(estimate: Complex, truth: Complex) -> Float:
+    """Structural similarity of amplitude maps, float64 [N], 1 for equal ones (Wang et al. 2004).
+
+    Both are complex [N, rows, cols] or [N, rows, cols, F] (averaged over F); the dynamic range is that of each true
+    map, windows are Gaussian with a standard deviation of 1.5 antennas.
+    """
+    estimate, truth = np.asarray(estimate), np.asarray(truth)
+    _pair(estimate, truth)
+    if estimate.ndim not in (3, 4):
+        raise InputError(f"SSIM compares maps [sample, row, column(, frequency)]; this has shape {estimate.shape}")
+    first, second = np.abs(estimate).astype(np.float64), np.abs(truth).astype(np.float64)
+    if first.ndim == 3:
+        first, second = first[..., None], second[..., None]
+    dynamic_range = second.max(axis=(1, 2), keepdims=True)
+    luminance_floor, contrast_floor = (0.01 * dynamic_range) ** 2, (0.03 * dynamic_range) ** 2
+
+    def local_mean(values: Float) -> Float:
+        sigma = (0.0, _SSIM_WINDOW_SIGMA, _SSIM_WINDOW_SIGMA, 0.0)
+        return np.asarray(gaussian_filter(values, sigma, truncate=3.5))
+
+    mean_1, mean_2 = local_mean(first), local_mean(second)
+    variance_1 = local_mean(first**2) - mean_1**2
+    variance_2 = local_mean(second**2) - mean_2**2
+    covariance = local_mean(first * second) - mean_1 * mean_2
+    similarity = (2 * mean_1 * mean_2 + luminance_floor) * (2 * covariance + contrast_floor)
+    similarity /= (mean_1**2 + mean_2**2 + luminance_floor) * (variance_1 + variance_2 + contrast_floor)
+    return np.asarray(similarity.mean(axis=(1, 2, 3)))
+
+
+def bootstrap_interval(
+    values: Float,
+    statistic: Callable[[Float], Float] = lambda samples: np.asarray(samples.mean(axis=-1)),
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic of N independent values (Efron & Tibshirani 1993, ch. 13).
+
+    ``statistic`` maps [resamples, N] to [resamples]; the default is the mean. The same seed gives the same interval.
+    Raises InputError without any value.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or not len(values):
+        raise InputError(
+            f"a bootstrap interval needs a list of at least one value, not an array of shape {values.shape}"
+        )
+    drawn = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
+    low, high = np.quantile(statistic(values[drawn]), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _pair(estimate: Complex, truth: Complex) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    """Both as complex128 [N, everything else]; InputError if they do not fit or hold NaN or infinity."""
+    estimate, truth = np.asarray(estimate), np.asarray(truth)
+    if estimate.shape != truth.shape or estimate.ndim < 2:
+        raise InputError(
+            f"estimate {estimate.shape} and truth {truth.shape}: give two arrays [sample, ...] of one shape"
+        )
+    for name, values in (("estimate", estimate), ("truth", truth)):
+        if not np.isfinite(values).all():
+            raise InputError(f"the {name} holds NaN or infinity: repair it before measuring")
+    flat = (len(estimate), int(np.prod(estimate.shape[1:])))
+    return estimate.reshape(flat).astype(np.complex128), truth.reshape(flat).astype(np.complex128)

@@ -1,0 +1,102 @@
+"""Cruise: nearly straight flights that turn away from what is in their way."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channelfm.mobility.airspace import Airspace, Bounds
+from channelfm.mobility.flights import AltitudeMode, FlightPlan, Router, fly
+from channelfm.records import Scene, Trajectory
+
+Float = NDArray[np.float64]
+
+TURN_RATE_RAD_S = np.deg2rad(5.0)  # of the random heading changes
+LOOK_AHEAD_S = 4.0  # a UAV turns away from obstacles this long before it would reach them
+DETOURS_RAD = np.deg2rad(np.arange(10.0, 181.0, 10.0))
+
+
+def cruise(
+    scene: Scene,
+    num_uavs: int = 4,
+    num_steps: int = 25,
+    interval_s: float = 1.0,
+    seed: int = 0,
+    speed_mps: tuple[float, float] = (5.0, 20.0),
+    altitude_m: tuple[float, float] | None = None,
+    altitude_mode: AltitudeMode = "walk",
+    margin_m: float = 5.0,
+    bounds: Bounds | None = None,
+) -> Trajectory:
+    """UAVs on nearly straight flights, clear of everything built.
+
+    Each UAV keeps one horizontal speed; its heading changes at random by at most 5 degrees per second, and by
+    the least that avoids it where a building or the edge lies ahead.
+
+    Parameters
+    ----------
+    scene : where to fly.
+    num_uavs, num_steps : UAVs, and snapshots of each.
+    interval_s : time between snapshots [s].
+    seed : UAV k flies the same way whatever ``num_uavs`` is.
+    speed_mps : (slowest, fastest) horizontal speed [m/s].
+    altitude_m : (lowest, highest) [m]; None takes 20 m above 90 % of the roof area plus margin, from 30 m up.
+    altitude_mode : "walk" (bounded random walk of the climb rate) or "sinusoid".
+    margin_m : every surface within this distance horizontally lies at least this far below the UAV, at the
+        snapshots and on the way between them.
+    bounds : (x_min, y_min, x_max, y_max) [m] to stay in; None takes the scene's.
+
+    Velocities are the derivative of the path (:mod:`channelfm.mobility.flights`). Raises InputError on bad
+    values and on a flight without room.
+    """
+    return fly(
+        scene,
+        _cruise_router,
+        kind="cruise",
+        num_uavs=num_uavs,
+        num_steps=num_steps,
+        interval_s=interval_s,
+        seed=seed,
+        speed_mps=speed_mps,
+        altitude_m=altitude_m,
+        altitude_mode=altitude_mode,
+        margin_m=margin_m,
+        bounds=bounds,
+    )
+
+
+def _cruise_router(airspace: Airspace) -> Router:
+    x_min, y_min, x_max, y_max = airspace.bounds
+
+    def route(rng: np.random.Generator, plan: FlightPlan, place: Float) -> Float | None:
+        way = np.empty((plan.num_legs + 1, 2))
+        way[0] = (x_min + place[0] * (x_max - x_min), y_min + place[1] * (y_max - y_min))
+        heading = rng.uniform(-np.pi, np.pi)
+        for leg in range(plan.num_legs):
+            heading += rng.uniform(-TURN_RATE_RAD_S, TURN_RATE_RAD_S) * plan.leg_s
+            side = rng.choice([-1.0, 1.0])
+            found = _free_heading(airspace, plan, way[leg], leg, heading, side)
+            if found is None:
+                return None
+            heading = found
+            way[leg + 1] = way[leg] + plan.speed_mps * plan.leg_s * _direction(heading)
+        return way
+
+    return route
+
+
+def _free_heading(
+    airspace: Airspace, plan: FlightPlan, here: Float, leg: int, heading: float, side: float
+) -> float | None:
+    """The heading nearest to the wanted one that is free some seconds ahead, else for this leg; else None."""
+    turns = np.concatenate([[0.0], np.stack([side * DETOURS_RAD, -side * DETOURS_RAD], axis=1).ravel()])
+    for legs in sorted({max(1, round(LOOK_AHEAD_S / plan.leg_s)), 1}, reverse=True):
+        reach, lowest = legs * plan.speed_mps * plan.leg_s, plan.lowest(leg, legs)
+        for turn in turns:
+            if airspace.is_clear(here, here + reach * _direction(heading + turn), lowest):
+                return float(heading + turn)
+    return None
+
+
+def _direction(heading: float) -> Float:
+    return np.array([np.cos(heading), np.sin(heading)])

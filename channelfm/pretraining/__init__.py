@@ -1,0 +1,1 @@
+"""Pretraining: objectives as functions, and one readable loop."""

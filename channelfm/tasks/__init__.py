@@ -1,0 +1,1 @@
+"""Tasks: each is examples, a target and what a Predictor has to do."""

@@ -1,0 +1,1 @@
+"""Channels as tokens: canonical frame, patches and masks, each invertible or counted exactly."""

@@ -1,0 +1,106 @@
+"""The canonical frame: channels relative to the spherical waves that the observed antennas show (SPEC 3).
+
+Multiplying by the conjugate of the strongest wave turns the dominant path into a constant and every other path into a
+slow ripple, whatever the direction, range, carrier or array size; dividing by the RMS of the observed antennas removes
+the path loss. With more than one wave, their sum is subtracted as well and the scale is that of what is left, so that
+a network spends itself on what the waves miss. The raw frame only divides. All are invertible to float precision, and
+found from the observed antennas alone, so that a model is trained and used in the same frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from channelfm.config import Recipe
+from channelfm.tokens.several import fit_waves
+from channelfm.tokens.spherical import CoarseWave, coarse_spherical_wave, parameters_of, wave_of
+
+__all__ = [
+    "CoarseWave",
+    "Frame",
+    "FrameRecipe",
+    "coarse_spherical_wave",
+    "find_frame",
+    "from_canonical",
+    "to_canonical",
+]
+
+# What the waves leave is scaled up by 60 dB at most: below that it is rounding and the wave model's own error.
+_SMALLEST_REST = 1e-3
+
+
+class FrameRecipe(Recipe):
+    """Which frame a model works in.
+
+    ``kind`` canonical or raw (scale only, as the papers); ``waves`` of the canonical frame: 1 is SPEC 3's frame, more
+    are subtracted; ``spacing_wavelengths`` of the array's elements.
+    """
+
+    kind: Literal["canonical", "raw"] = "canonical"
+    waves: int = Field(default=1, ge=1, le=16)
+    spacing_wavelengths: float = Field(default=0.5, gt=0)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How to move N samples into a frame and back.
+
+    ``wave`` complex64 [N, rows, cols], or [N, 1, 1] for the raw frame: the unit-modulus reference.
+    ``offset`` complex64, shape as ``wave``: what is subtracted after the reference is divided out; 0 for one wave.
+    ``scale`` float32 [N]: RMS of the observed antennas after both; 1 where these are all zero.
+    ``share`` float32 [N]: ``scale`` over the RMS of the observation, at most about 1.
+    """
+
+    wave: Tensor
+    offset: Tensor
+    scale: Tensor
+    share: Tensor
+
+
+def find_frame(observed: Tensor, mask: Tensor, recipe: FrameRecipe) -> Frame:
+    """Frame of complex64 [N, rows, cols] seen where bool ``mask`` (of that shape) is True.
+
+    The reference carries the phase of the strongest wave's gain too, so that the dominant path becomes a positive
+    constant. Values where ``mask`` is False have no influence.
+    """
+    rms = _masked_rms(observed, mask)
+    if recipe.kind == "raw":
+        wave = torch.ones(len(observed), 1, 1, dtype=torch.complex64, device=observed.device)
+        return Frame(wave, torch.zeros_like(wave), rms, torch.ones_like(rms))
+    if recipe.waves == 1:
+        found = coarse_spherical_wave(observed, mask, recipe.spacing_wavelengths)
+        wave = wave_of(parameters_of(found), observed.shape[1], observed.shape[2], recipe.spacing_wavelengths)
+        return Frame(_with_phase(wave, found.amplitude), torch.zeros_like(wave), rms, torch.ones_like(rms))
+    parts, gains = fit_waves(observed, mask, recipe.waves, recipe.spacing_wavelengths)
+    strongest = parts[torch.arange(len(parts)), gains.abs().argmax(dim=1)]
+    wave = torch.polar(torch.ones_like(strongest.real), strongest.angle())
+    offset = parts.sum(1) * wave.conj()
+    rest = _masked_rms(observed * wave.conj() - offset, mask)
+    scale = torch.maximum(rest, _SMALLEST_REST * rms)
+    return Frame(wave, offset, scale, scale / rms)
+
+
+def to_canonical(channel: Tensor, frame: Frame) -> Tensor:
+    """Channels complex64 [N, rows, cols] in the frame."""
+    return (channel * frame.wave.conj() - frame.offset) / frame.scale[:, None, None]
+
+
+def from_canonical(channel: Tensor, frame: Frame) -> Tensor:
+    """Inverse of :func:`to_canonical`."""
+    return (channel * frame.scale[:, None, None] + frame.offset) * frame.wave
+
+
+def _with_phase(wave: Tensor, gain: Tensor) -> Tensor:
+    return wave * torch.polar(torch.ones_like(gain.real), gain.angle())[:, None, None]
+
+
+def _masked_rms(values: Tensor, mask: Tensor) -> Tensor:
+    """RMS magnitude [N] over the observed antennas; 1 where they are all zero."""
+    energy = torch.where(mask, values.abs().square(), 0).sum((1, 2))
+    rms = (energy / mask.sum((1, 2)).clamp_min(1)).sqrt()
+    return torch.where(rms > 0, rms, torch.ones_like(rms))

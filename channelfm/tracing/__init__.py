@@ -1,0 +1,5 @@
+"""Ray tracing: (Scene, Trajectory, array) -> Paths, exact in the near field by default."""
+
+from channelfm.tracing.trace import trace
+
+__all__ = ["trace"]

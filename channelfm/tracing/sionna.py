@@ -1,0 +1,398 @@
+"""The only importer of sionna-rt: scenes, candidate chains, image method and fields, in and out as NumPy.
+
+The near-field tracer needs pieces of Sionna's path solver that its public call does not offer: candidates for a
+few anchor elements, whose valid chains are then evaluated at every element. Those pieces are private, so this file
+pins the release that they were read from (2.2.0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channelfm.arrays import UPA, ElementPattern, Polarization
+from channelfm.errors import DependencyError
+from channelfm.records import Scene
+from channelfm.scenes.materials import electromagnetic_properties
+from channelfm.tracing.fresnel import DEFAULT_THICKNESS_M
+from channelfm.tracing.llvm import activate, find_llvm
+from channelfm.units import wavelength
+
+SUPPORTED_RELEASE = "2.2.0"
+_PATTERNS = {"isotropic": "iso", "dipole": "dipole", "tr38901": "tr38901"}  # Sionna's names
+
+_PLANE_DIGITS = 3  # planes are told apart by their normal and offset, rounded to this many decimals
+
+
+def import_sionna() -> Any:
+    """The sionna.rt module on a usable backend (CUDA if there is a device, else LLVM).
+
+    Raises DependencyError if sionna-rt is missing, of another release, or finds no backend.
+    """
+    if not _has_cuda():
+        activate(find_llvm().path)
+    try:
+        import sionna.rt as rt
+    except ImportError as error:
+        raise DependencyError(f"the ray tracer is missing ({error}); run: pip install 'channelfm[rt]'") from error
+    if rt.__version__ != SUPPORTED_RELEASE:
+        raise DependencyError(
+            f"sionna-rt {rt.__version__} is installed, but this adapter uses internals of {SUPPORTED_RELEASE}; "
+            f"run: pip install sionna-rt=={SUPPORTED_RELEASE}"
+        )
+    return rt
+
+
+def _has_cuda() -> bool:
+    import ctypes
+
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Positions float64 [N, 3] m and orientations (yaw, pitch, roll) [N, 3] rad of users or array elements."""
+
+    positions_m: NDArray[np.float64]
+    orientations_rad: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.positions_m)
+
+    def select(self, index: NDArray[np.intp]) -> Endpoints:
+        """The endpoints that a NumPy index picks."""
+        return Endpoints(self.positions_m[index], self.orientations_rad[index])
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Candidate chains of interactions in Sionna's own buffer, with what identifies each.
+
+    ``keys`` int64 [K, D * 5]: per depth the interaction type and, for reflections and diffractions, the plane
+    (normal and offset) or edge; refractions bend no ray and carry no plane.
+    """
+
+    buffer: Any
+    keys: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Chains solved between given endpoints; N rows as requested.
+
+    ``valid`` bool [N]; ``gain`` complex64 [N] without carrier phase; ``delay_s`` float64 [N];
+    ``departure``, ``arrival`` float64 [N, 3] unit vectors at the user and at the array (towards the interaction);
+    ``interactions`` int32 [N, D]; ``points_m`` float64 [N, D, 3]. Entries of invalid rows are meaningless.
+    """
+
+    valid: NDArray[np.bool_]
+    gain: NDArray[np.complex64]
+    delay_s: NDArray[np.float64]
+    departure: NDArray[np.float64]
+    arrival: NDArray[np.float64]
+    interactions: NDArray[np.int32]
+    points_m: NDArray[np.float64]
+
+
+class SionnaScene:
+    """A Scene inside the ray tracer at one carrier frequency.
+
+    All meshes of one material are merged into one, which makes tracing about ten times faster than one object per
+    building: chains are told apart by planes, not by objects. ``material_notes`` lists every material that is used
+    outside its ITU-R P.2040 range, with the policy applied.
+    """
+
+    def __init__(self, scene: Scene, carrier_hz: float, max_depth: int, refraction: bool, diffraction: bool) -> None:
+        self._rt = import_sionna()
+        import drjit
+        import mitsuba
+
+        self._dr, self._mi = drjit, mitsuba
+        self._wavelength = wavelength(carrier_hz)
+        self.max_depth, self._refraction, self._diffraction = max_depth, refraction, diffraction
+        self.material_notes: dict[str, str] = {}
+        self._scene = self._rt.load_scene()
+        self._scene.edit(add=self._meshes_by_material(scene, carrier_hz))
+        self._solver = self._rt.PathSolver(deterministic=True)
+
+    def _meshes_by_material(self, scene: Scene, carrier_hz: float) -> list[Any]:
+        """One Sionna object per material, with explicit permittivity and conductivity at the carrier."""
+        material_of_face = np.array([item.material for item in scene.objects])[scene.face_object]
+        objects = []
+        for material in np.unique(material_of_face):
+            properties = electromagnetic_properties(str(material), carrier_hz)
+            if properties.note:
+                self.material_notes[str(material)] = properties.note
+            faces = scene.faces[material_of_face == material]
+            used, renumbered = np.unique(faces, return_inverse=True)
+            mesh = self._mi.Mesh(f"mesh-{material}", vertex_count=len(used), face_count=len(faces))
+            parameters = self._mi.traverse(mesh)
+            parameters["vertex_positions"] = scene.vertices[used].astype(np.float32).ravel()
+            parameters["faces"] = renumbered.astype(np.uint32).ravel()
+            parameters.update()
+            radio_material = self._rt.RadioMaterial(
+                f"{material}-at-carrier",
+                thickness=DEFAULT_THICKNESS_M,
+                relative_permittivity=properties.relative_permittivity,
+                conductivity=properties.conductivity_s_per_m,
+            )
+            objects.append(self._rt.SceneObject(mi_mesh=mesh, name=f"all-{material}", radio_material=radio_material))
+        return objects
+
+    def pattern(self, name: ElementPattern, polarization: Polarization) -> Any:
+        """Sionna's antenna patterns of one of our element patterns."""
+        array = self._rt.PlanarArray(num_rows=1, num_cols=1, pattern=_PATTERNS[name], polarization=polarization)
+        return array.antenna_pattern.patterns
+
+    def candidates(
+        self, users: NDArray[np.float64], targets: NDArray[np.float64], rays_per_user: int, seed: int
+    ) -> Chains:
+        """Candidate chains from users [U, 3] towards targets [T, 3] by shooting and bouncing rays.
+
+        A chain that several users or targets share is kept once; the line of sight is not among them.
+        """
+        sources = self._points(users)
+        buffer = self._solver._candidate_generator(
+            mi_scene=self._scene.mi_scene,
+            src_positions=sources,
+            tgt_positions=self._points(targets),
+            samples_per_src=rays_per_user,
+            max_num_paths_per_src=rays_per_user * len(targets),
+            max_depth=self.max_depth,
+            los=False,
+            specular_reflection=True,
+            diffuse_reflection=False,
+            refraction=self._refraction,
+            diffraction=self._diffraction,
+            edge_diffraction=False,
+            seed=seed,
+        )
+        buffer.schedule()
+        self._dr.eval()
+        buffer.shrink()
+        keys, first = np.unique(self._keys(buffer), axis=0, return_index=True)
+        empty = keys[:, :1].max(axis=1, initial=0) == 0  # slots that the generator counted but did not fill
+        keys, first = keys[~empty], first[~empty]
+        return Chains(buffer.gather(self._mi.UInt32(first.astype(np.uint32))), keys)
+
+    def connects(
+        self,
+        chains: Chains,
+        chain: NDArray[np.intp],
+        users: NDArray[np.float64],
+        user: NDArray[np.intp],
+        elements: NDArray[np.float64],
+        element: NDArray[np.intp],
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Whether chains[chain[n]] connects users[user[n]] with elements[element[n]]: bool [N], and the interaction
+        points [N, D, 3] (meaningless where it does not)."""
+        count = len(chain)
+        buffer = self._located(chains, chain, user, element)
+        buffer = self._by_image_method(buffer, self._points(users), self._points(elements))
+        self._dr.eval(buffer.valid)
+        return np.asarray(buffer.valid)[:count].astype(bool), self._vertices(buffer, count)
+
+    def solve(
+        self,
+        chains: Chains,
+        chain: NDArray[np.intp],
+        users: Endpoints,
+        user: NDArray[np.intp],
+        elements: Endpoints,
+        element: NDArray[np.intp],
+        patterns: tuple[Any, Any],
+    ) -> Solution:
+        """Image method, occlusion test and field of chains[chain[n]] from users[user[n]] to elements[element[n]]."""
+        sources, targets = self._points(users.positions_m), self._points(elements.positions_m)
+        buffer = self._by_image_method(self._located(chains, chain, user, element), sources, targets)
+        return self._with_fields(buffer, sources, targets, users, elements, patterns, len(chain))
+
+    def line_of_sight(
+        self,
+        users: Endpoints,
+        user: NDArray[np.intp],
+        elements: Endpoints,
+        element: NDArray[np.intp],
+        patterns: tuple[Any, Any],
+    ) -> Solution:
+        """The direct path from users[user[n]] to elements[element[n]], valid where nothing stands between."""
+        from sionna.rt.path_solvers.paths_buffer import PathsBuffer
+
+        padding = _padding(len(user))
+        start, end = users.positions_m[user[padding]], elements.positions_m[element[padding]]
+        rays = self._rt.utils.spawn_ray_to(self._points(start), self._points(end))
+        buffer = PathsBuffer(len(padding), self.max_depth, self._diffraction)
+        buffer.valid = ~self._scene.mi_scene.ray_test(rays)
+        buffer._src_indices = self._integers(user[padding])
+        buffer._tgt_indices = self._integers(element[padding])
+        buffer._k_tx_x, buffer._k_tx_y, buffer._k_tx_z = rays.d.x, rays.d.y, rays.d.z
+        buffer._k_rx_x, buffer._k_rx_y, buffer._k_rx_z = -rays.d.x, -rays.d.y, -rays.d.z
+        sources, targets = self._points(users.positions_m), self._points(elements.positions_m)
+        return self._with_fields(buffer, sources, targets, users, elements, patterns, len(user))
+
+    def every_element(
+        self,
+        user_m: NDArray[np.float64],
+        user_orientation_rad: NDArray[np.float64],
+        array: UPA,
+        user_pattern: ElementPattern,
+        rays: int,
+        most_candidates: int,
+        plane_wave: bool = False,
+    ) -> NDArray[np.complex64]:
+        """The channel [M] of one user at the carrier by Sionna's public path solver, each element traced by itself.
+
+        The reference of the near-field tracer (``synthetic_array=False``), slow by design. ``plane_wave`` asks for
+        ``synthetic_array=True`` instead.
+        """
+        rt = self._rt
+        positions = (array.element_offsets @ array.rotation) / array.wavelength_m
+        element = rt.PlanarArray(
+            num_rows=1, num_cols=1, pattern=_PATTERNS[array.pattern], polarization=array.polarization
+        )
+        sender = rt.PlanarArray(num_rows=1, num_cols=1, pattern=_PATTERNS[user_pattern], polarization="V")
+        self._scene.frequency = array.carrier_hz
+        self._scene.tx_array = sender
+        self._scene.rx_array = rt.AntennaArray(element.antenna_pattern, self._points(positions))
+        user = rt.Transmitter("user", position=user_m.tolist(), orientation=user_orientation_rad.tolist())
+        base = rt.Receiver(
+            "base", position=[*map(float, array.position)], orientation=[*map(float, array.orientation_rad)]
+        )
+        self._scene.add(user)
+        self._scene.add(base)
+        try:
+            paths = rt.PathSolver()(
+                self._scene,
+                max_depth=self.max_depth,
+                max_num_paths_per_src=most_candidates,
+                samples_per_src=rays,
+                synthetic_array=plane_wave,
+                refraction=self._refraction,
+                diffraction=self._diffraction,
+            )
+            real, imaginary = (np.asarray(part)[0, :, 0, 0, :] for part in paths.a)
+            delay = np.asarray(paths.tau).astype(np.float64)
+            delay = delay[0, 0][None, :] if plane_wave else delay[0, :, 0, 0, :]
+        finally:
+            self._scene.remove("user")
+            self._scene.remove("base")
+        phase = np.exp(-2j * np.pi * array.carrier_hz * delay)
+        return np.asarray(np.sum((real + 1j * imaginary) * phase, axis=-1).astype(np.complex64))
+
+    def _located(
+        self, chains: Chains, chain: NDArray[np.intp], user: NDArray[np.intp], element: NDArray[np.intp]
+    ) -> Any:
+        """Copies of chains between the given endpoints, padded so that Dr.Jit meets few different sizes."""
+        padding = _padding(len(chain))
+        buffer = chains.buffer.gather(self._integers(chain[padding]))
+        buffer._src_indices = self._integers(user[padding])
+        buffer._tgt_indices = self._integers(element[padding])
+        return buffer
+
+    def _by_image_method(self, buffer: Any, sources: Any, targets: Any) -> Any:
+        return self._solver._image_method(
+            scene=self._scene.mi_scene,
+            paths=buffer,
+            src_positions=sources,
+            tgt_positions=targets,
+            diffraction=self._diffraction,
+            diffraction_lit_region=True,
+        )
+
+    def _with_fields(
+        self,
+        buffer: Any,
+        sources: Any,
+        targets: Any,
+        users: Endpoints,
+        elements: Endpoints,
+        patterns: tuple[Any, Any],
+        count: int,
+    ) -> Solution:
+        buffer = self._solver._field_calculator(
+            wavelength=self._wavelength,
+            paths=buffer,
+            samples_per_src=1,
+            diffraction=self._diffraction,
+            src_positions=sources,
+            tgt_positions=targets,
+            src_orientations=self._points(users.orientations_rad),
+            tgt_orientations=self._points(elements.orientations_rad),
+            src_antenna_patterns=patterns[0],
+            tgt_antenna_patterns=patterns[1],
+        )
+        gain = buffer.a[0][0]
+        self._dr.eval(buffer.valid, gain, buffer.tau, buffer.k_tx, buffer.k_rx)
+        depth = buffer.depth_dim_size
+        kinds = np.asarray(buffer.interaction_types.array)[: count * depth].reshape(count, depth)
+        return Solution(
+            valid=np.asarray(buffer.valid)[:count].astype(bool),
+            gain=(np.asarray(gain.real) + 1j * np.asarray(gain.imag)).astype(np.complex64)[:count],
+            delay_s=np.asarray(buffer.tau).astype(np.float64)[:count],
+            departure=np.asarray(buffer.k_tx).T.astype(np.float64)[:count],
+            arrival=np.asarray(buffer.k_rx).T.astype(np.float64)[:count],
+            interactions=kinds.astype(np.int32),
+            points_m=self._vertices(buffer, count),
+        )
+
+    @staticmethod
+    def _vertices(buffer: Any, count: int) -> NDArray[np.float64]:
+        depth = buffer.depth_dim_size
+        axes = (buffer.vertices_x, buffer.vertices_y, buffer.vertices_z)
+        flat = [np.asarray(axis.array)[: count * depth] for axis in axes]
+        return np.stack(flat, axis=-1).reshape(count, depth, 3).astype(np.float64)
+
+    def _keys(self, buffer: Any) -> NDArray[np.int64]:
+        """What identifies each chain of a buffer; see Chains."""
+        keys = []
+        for level in range(1, buffer.max_depth + 1):
+            depth = self._dr.full(self._mi.UInt32, level, buffer.buffer_size)
+            kind = np.asarray(buffer.get_interaction_type(depth, self._mi.Bool(True))).astype(np.int64)
+            reflected = self._mi.Bool(kind == 1)
+            normal, corner, _, _ = buffer.get_primitive_props(depth, True, True, reflected)
+            plane = _plane_key(np.asarray(normal).T, np.asarray(corner).T)
+            plane[kind != 1] = 0
+            keys.append(np.concatenate([kind[:, None], plane], axis=1))
+        if self._diffraction:
+            wedge = buffer.diffracting_wedges
+            edge = np.concatenate([np.asarray(wedge.o).T, np.asarray(wedge.e_hat).T], axis=1)
+            edge[~(np.stack(keys, axis=1)[:, :, 0] == 8).any(axis=1)] = 0
+            keys.append(np.round(edge * 10**_PLANE_DIGITS).astype(np.int64))
+        return np.concatenate(keys, axis=1) if keys else np.zeros((buffer.buffer_size, 0), np.int64)
+
+    def _points(self, positions: NDArray[np.float64]) -> Any:
+        axes = np.ascontiguousarray(positions.T, dtype=np.float32)
+        points = self._mi.Point3f(*(self._mi.Float(axis) for axis in axes))
+        self._dr.make_opaque(points)
+        return points
+
+    def _integers(self, values: NDArray[np.intp]) -> Any:
+        return self._mi.UInt32(values.astype(np.uint32))
+
+
+def _padding(count: int) -> NDArray[np.intp]:
+    """Row numbers 0 ... count - 1, continued with the last one up to the next size that is worth a kernel."""
+    size = 256
+    while size < count:
+        size = size * 3 // 2 if (size & (size - 1)) == 0 else size // 3 * 4
+    return np.minimum(np.arange(size), count - 1)
+
+
+def _plane_key(normal: NDArray[np.float32], corner: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Integers [N, 4] equal for coplanar triangles: unit normal and offset, rounded, with the sign made unique."""
+    normal = normal.astype(np.float64)
+    offset = np.sum(normal * corner, axis=1, keepdims=True)
+    leading = np.take_along_axis(normal, np.abs(normal).argmax(axis=1)[:, None], axis=1)
+    plane = np.concatenate([normal, offset], axis=1) * np.sign(leading)
+    return np.asarray(np.round(plane * np.array([1e3, 1e3, 1e3, 1e2])).astype(np.int64))

@@ -1,0 +1,172 @@
+import numpy as np
+import pytest
+import torch
+
+from channelfm.arrays import spherical_wave
+from channelfm.baselines import BASELINES
+from channelfm.baselines.bounds import spherical_wave_bound
+from channelfm.baselines.off_grid import OffGrid
+from channelfm.baselines.samples import Observation, fold_frequencies, unfold_frequencies
+from channelfm.baselines.spherical_fit import path_and_slope
+from channelfm.errors import InputError
+from channelfm.metrics import nmse
+from channelfm.tokens.masks import random_mask
+
+RNG = np.random.default_rng
+
+
+def decibel(linear):
+    return 10 * np.log10(linear)
+
+
+def source(azimuth_deg, elevation_deg, distance):
+    azimuth, elevation = np.deg2rad([azimuth_deg, elevation_deg])
+    direction = [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
+    return distance * np.array(direction)
+
+
+def channel_of(sources, gains, rows, cols, variation=0.0, spacing=0.5, seed=0):
+    """Sum of spherical waves whose gains vary over the aperture by a random quadratic polynomial."""
+    y, z = np.linspace(-1, 1, cols)[None, :], np.linspace(-1, 1, rows)[:, None]
+    total = np.zeros((rows, cols), dtype=complex)
+    generator = RNG(seed)
+    for place, gain in zip(sources, gains, strict=True):
+        c = variation * (generator.normal(size=5) + 1j * generator.normal(size=5))
+        slow = 1 + c[0] * y + c[1] * z + 0.1 * (c[2] * y**2 + c[3] * y * z + c[4] * z**2)
+        total += gain * slow * spherical_wave(rows, cols, place, spacing)
+    return total.astype(np.complex64)[None, :, :, None]
+
+
+THREE = [source(10, -5, 900), source(8, -28, 1000), source(-35, 4, 2500)]
+GAINS = [1.0, 0.5 * np.exp(1j), 0.3 * np.exp(-2j)]
+
+
+def test_path_difference_and_slopes_are_those_of_the_exact_wave():
+    place = source(20, -10, 300)
+    y, z = np.meshgrid(np.arange(-8, 8) * 0.5 + 0.25, np.arange(-6, 6) * 0.5 + 0.25)
+    y, z = (torch.from_numpy(axis.reshape(1, -1)) for axis in (y, z))
+    parameters = torch.tensor([[[place[1] / 300, place[2] / 300, 1 / 300]]], dtype=torch.float64)
+    path, slope = path_and_slope(parameters, y, z)
+    exact = spherical_wave(12, 16, place).reshape(-1)
+    assert np.allclose(np.exp(-2j * np.pi * path[0, 0].numpy()), exact, atol=1e-9)
+    for axis in range(3):
+        step = torch.zeros(1, 1, 3, dtype=torch.float64)
+        step[..., axis] = 1e-6
+        numeric = (path_and_slope(parameters + step, y, z)[0] - path_and_slope(parameters - step, y, z)[0]) / 2e-6
+        assert torch.allclose(slope[:, :, axis], numeric, rtol=1e-6, atol=1e-6)
+
+
+def test_plane_wave_has_no_special_case():
+    y, z = torch.linspace(-10, 10, 21, dtype=torch.float64)[None], torch.zeros(1, 21, dtype=torch.float64)
+    path, slope = path_and_slope(torch.tensor([[[0.3, 0.1, 0.0]]], dtype=torch.float64), y, z)
+    assert torch.allclose(path[0, 0], -0.3 * y[0])
+    assert torch.allclose(slope[0, 0, 2], (y[0] ** 2 - 0.09 * y[0] ** 2) / 2)  # curvature across the direction
+
+
+@pytest.mark.parametrize(("rows", "cols", "ratio"), [(32, 32, 0.9), (48, 24, 0.75), (16, 64, 0.5)])
+def test_recovers_waves_with_slowly_varying_gains(rows, cols, ratio):
+    truth = channel_of(THREE, GAINS, rows, cols, variation=0.02)
+    mask = random_mask(RNG(1), 1, rows, cols, ratio)
+    assert decibel(nmse(OffGrid().predict(truth * mask, mask), truth))[0] < -80
+
+
+def test_linear_arrays_along_both_axes():
+    for rows, cols in ((1, 128), (128, 1)):
+        truth = channel_of(THREE[:1], GAINS[:1], rows, cols)
+        mask = random_mask(RNG(2), 1, rows, cols, 0.5)
+        assert decibel(nmse(OffGrid().predict(truth * mask, mask), truth))[0] < -80
+
+
+def test_other_spacing():
+    truth = channel_of(THREE, GAINS, 32, 32, spacing=0.4)
+    mask = random_mask(RNG(3), 1, 32, 32, 0.8)
+    assert decibel(nmse(OffGrid(spacing_wavelengths=0.4).predict(truth * mask, mask), truth))[0] < -80
+
+
+def test_noise_behaves_as_the_cramer_rao_bound():
+    place, count, rows, cols, ratio = source(15, -10, 400), 40, 24, 24, 0.8
+    truth = np.repeat(channel_of([place], [1.0], rows, cols), count, axis=0)
+    mask = np.repeat(random_mask(RNG(4), 1, rows, cols, ratio), count, axis=0)
+    noise = RNG(5).normal(size=(*truth.shape, 2)) @ np.array([1, 1j]) / np.sqrt(2)
+    for snr_db in (20.0, 5.0):
+        noisy = ((truth + 10 ** (-snr_db / 20) * noise) * mask).astype(np.complex64)
+        measured = decibel(nmse(OffGrid().predict(noisy, mask), truth).mean())
+        bound = decibel(spherical_wave_bound(place, mask[0, ..., 0], snr_db))
+        assert bound - 1.0 < measured < bound + 1.5
+
+
+def test_bound_counts_parameters_where_all_are_resolved():
+    # With all antennas observed, k real parameters cost k / (2 M snr) of the energy.
+    full = np.ones((32, 32), dtype=bool)
+    assert spherical_wave_bound(source(0, 0, 500), full, 10.0) == pytest.approx(5 / (2 * 1024 * 10), rel=1e-6)
+    line = np.ones((1, 64), dtype=bool)
+    assert spherical_wave_bound(source(10, 0, 300), line, 0.0) == pytest.approx(4 / (2 * 64), rel=1e-6)
+    with pytest.raises(InputError, match="do not determine"):
+        spherical_wave_bound(source(0, 0, 500), np.eye(32, dtype=bool)[:, :] & (np.arange(32) < 2), 10.0)
+
+
+@pytest.mark.parametrize("name", sorted(BASELINES))
+def test_invariances(name):
+    """Global phase, scale, order of samples, and what hides under the mask do not matter."""
+    predictor = BASELINES[name](spacing_wavelengths=0.5)
+    truth = np.concatenate([channel_of(THREE, GAINS, 16, 16), channel_of(THREE[1:], GAINS[1:], 16, 16)])
+    mask = random_mask(RNG(6), 2, 16, 16, 0.6)
+    plain = predictor.predict(truth * mask, mask)
+    factor = np.complex64(2e-6 * np.exp(0.7j))
+    assert np.allclose(predictor.predict(factor * truth * mask, mask), factor * plain, atol=2e-3 * abs(factor))
+    assert np.allclose(predictor.predict(truth[::-1] * mask[::-1], mask[::-1])[::-1], plain, atol=2e-3)
+    assert np.allclose(predictor.predict(truth, mask), plain, atol=2e-3)
+    assert plain.dtype == np.complex64
+
+
+@pytest.mark.parametrize("name", sorted(BASELINES))
+def test_odd_inputs_give_finite_answers_of_the_right_shape(name):
+    predictor = BASELINES[name](spacing_wavelengths=0.5)
+    generator = RNG(7)
+    noise = (generator.normal(size=(3, 6, 10, 2)) + 1j * generator.normal(size=(3, 6, 10, 2))).astype(np.complex64)
+    one = np.zeros((3, 6, 10, 1), dtype=bool)
+    one[:, 2, 3] = True
+    uneven = generator.random((3, 6, 10, 2)) < np.array([0.2, 0.6, 1.0])[:, None, None, None]
+    uneven[:, 0, 0] = True
+    for mask in (one, uneven, np.ones((1, 1, 1, 1), dtype=bool)):
+        for observed in (noise, np.zeros_like(noise)):
+            estimate = predictor.predict(observed, mask)
+            assert estimate.shape == noise.shape
+            assert np.isfinite(estimate).all()
+    assert not predictor.predict(np.zeros_like(noise), uneven).any()
+    assert predictor.predict(noise[:0], uneven[:0]).shape == (0, 6, 10, 2)
+    tiny = np.ones((1, 1, 1, 1), dtype=np.complex64)
+    assert np.isfinite(predictor.predict(tiny, np.ones((1, 1, 1, 1), dtype=bool))).all()
+
+
+@pytest.mark.parametrize("name", sorted(BASELINES))
+@pytest.mark.parametrize(
+    ("observed", "mask", "words"),
+    [
+        (np.ones((2, 4, 4), dtype=np.complex64), np.ones((1, 1, 1), dtype=bool), "complex"),
+        (np.ones((2, 4, 4, 1)), np.ones((1, 1, 1, 1), dtype=bool), "complex"),
+        (np.ones((2, 4, 4, 1), dtype=np.complex64), np.ones((3, 4, 4, 1), dtype=bool), "broadcast"),
+        (np.full((2, 4, 4, 1), np.nan, dtype=np.complex64), np.ones((1, 1, 1, 1), dtype=bool), "NaN"),
+        (np.ones((2, 4, 4, 1), dtype=np.complex64), np.zeros((1, 1, 1, 1), dtype=bool), "hides every"),
+    ],
+)
+def test_bad_input_is_refused(name, observed, mask, words):
+    with pytest.raises(InputError, match=words):
+        BASELINES[name](spacing_wavelengths=0.5).predict(observed, mask)
+
+
+def test_folding_frequencies_is_invertible():
+    grid = RNG(8).normal(size=(2, 3, 4, 5)).astype(np.complex64)
+    folded = fold_frequencies(grid)
+    assert folded.shape == (10, 3, 4)
+    assert torch.equal(folded[7], torch.from_numpy(grid[1, :, :, 2]))
+    assert np.array_equal(unfold_frequencies(folded, grid.shape), grid)
+
+
+def test_gathered_antennas_go_back_to_their_places():
+    field = torch.from_numpy(channel_of(THREE, GAINS, 5, 7)[..., 0]).repeat(2, 1, 1)
+    mask = torch.from_numpy(random_mask(RNG(9), 2, 5, 7, np.array([0.3, 0.7]))[..., 0])
+    observation = Observation.gather(field, mask, 0.5)
+    assert torch.equal(observation.antennas, mask.sum((1, 2)).double())
+    assert torch.allclose(observation.on_grid(observation.field), torch.where(mask, field, 0))
+    assert observation.thinned(4).field.shape == (2, 4)

@@ -1,0 +1,88 @@
+"""Fixtures that several folders share: a small street map, a small scene, made-up channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from channelfm.records import Channels, Scene, SceneObject
+
+METRES_PER_DEGREE = 111_320.0
+
+
+@pytest.fixture(scope="session")
+def write_map():
+    """Writes an .osm file of square buildings [(x, y, side, height), ...] in metres about a place near 0 N 0 E."""
+
+    def write(path: Path, buildings=((0, 0, 20, 15), (60, 10, 30, 25), (20, 70, 25, 40)), road=True) -> Path:
+        nodes, ways, number = [], [], 0
+        for index, (x, y, side, height) in enumerate(buildings):
+            corners = [(x, y), (x + side, y), (x + side, y + side), (x, y + side)]
+            nodes += [_node(number + k + 1, *corner) for k, corner in enumerate(corners)]
+            refs = [number + k + 1 for k in (0, 1, 2, 3, 0)]
+            ways.append(_way(1000 + index, refs, {"building": "yes", "height": str(height)}))
+            number += 4
+        if road:
+            nodes += [_node(number + 1, 5, 55), _node(number + 2, 80, 55), _node(number + 3, 80, 90)]
+            ways.append(_way(2000, [number + 1, number + 2, number + 3], {"highway": "residential"}))
+        path.write_text("<osm version='0.6' generator='test'>" + "".join(nodes + ways) + "</osm>", encoding="utf-8")
+        return path
+
+    return write
+
+
+def _node(number, x, y):
+    return f"<node id='{number}' version='1' lat='{y / METRES_PER_DEGREE:.9f}' lon='{x / METRES_PER_DEGREE:.9f}'/>"
+
+
+def _way(number, refs, tags):
+    inner = "".join(f"<nd ref='{ref}'/>" for ref in refs) + "".join(f"<tag k='{k}' v='{v}'/>" for k, v in tags.items())
+    return f"<way id='{number}' version='1'>{inner}</way>"
+
+
+@pytest.fixture(scope="session")
+def tiny_scene() -> Scene:
+    """Ground of 200 m x 200 m and one concrete box of 20 m x 20 m x 15 m at (40 ... 60, -10 ... 10)."""
+    ground = np.array([[-20, -100, 0], [180, -100, 0], [180, 100, 0], [-20, 100, 0]], np.float64)
+    box = np.array([[x, y, z] for z in (0, 15) for x, y in ((40, -10), (60, -10), (60, 10), (40, 10))], np.float64)
+    quads = [(0, 3, 2, 1), (4, 5, 6, 7), (0, 1, 5, 4), (1, 2, 6, 5), (2, 3, 7, 6), (3, 0, 4, 7)]
+    faces = [(0, 1, 2), (0, 2, 3)]
+    faces += [tuple(4 + corner for corner in (a, b, c)) for q in quads for a, b, c in (q[:3], (q[0], q[2], q[3]))]
+    return Scene(
+        name="tiny",
+        vertices=np.concatenate([ground, box]),
+        faces=np.array(faces, np.int32),
+        face_object=np.array([0] * 2 + [1] * 12, np.int32),
+        objects=(SceneObject("ground", "medium_dry_ground", "ground"), SceneObject("box", "concrete", "building")),
+        bounds=(-20.0, -100.0, 180.0, 100.0),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_channels():
+    """Made-up channels of any shape, with labels of the right types."""
+
+    def make(snapshots=4, rows=2, cols=3, frequencies=1, seed=0) -> Channels:
+        rng = np.random.default_rng(seed)
+        shape = (snapshots, rows * cols, frequencies)
+        return Channels(
+            response=(rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64),
+            frequencies_hz=7e9 + np.arange(frequencies) * 30e3,
+            positions_m=rng.normal(size=(snapshots, 3)),
+            velocities_mps=rng.normal(size=(snapshots, 3)),
+            times_s=np.arange(snapshots, dtype=np.float64),
+            track=np.zeros(snapshots, np.int32),
+            line_of_sight=rng.random(snapshots) < 0.5,
+            near_field=rng.random(snapshots) < 0.5,
+            has_path=np.ones(snapshots, bool),
+            distance_m=rng.random(snapshots),
+            azimuth_rad=rng.random(snapshots),
+            elevation_rad=rng.random(snapshots),
+            rows=rows,
+            cols=cols,
+            carrier_hz=7e9,
+        )
+
+    return make

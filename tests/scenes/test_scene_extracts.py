@@ -1,0 +1,69 @@
+"""Real street maps, where the folder of extracts lies beside the checkout."""
+
+from pathlib import Path
+
+import pytest
+
+from channelfm import scenes
+from channelfm.errors import InputError
+
+EXTRACTS = Path(__file__).resolve().parents[2] / "../shared/osm"
+MAPS = [
+    "baltimore_1km.osm.pbf",
+    "beijing_tsinghua_1km.osm.pbf",
+    "berlin_kreuzberg_lehider.osm.gz",
+    "heidelberg_altstadt_1km.osm.pbf",
+    "helsinki_centre_800m.osm.pbf",
+    "kolkata_saltlake_600m.osm.pbf",
+    "london_farringdon_1km.osm.pbf",
+    "monaco_montecarlo_1km.osm.pbf",
+    "nanjing_xinjiekou_1km.osm.pbf",
+    "nyc_midtown_empire_state_1km.osm.pbf",
+    "paris_9e_missmwendwa.osm.gz",
+    "singapore_onenorth.osm.gz",
+    "sydney_cbd_500m.osm.pbf",
+    "tokyo_shibuya_ebisu.osm.gz",
+]
+NASTY = [
+    ("antimeridian_w42394837.osm", "no building"),
+    ("empty_7bytes.osm", "broken or truncated"),
+    ("incomplete_rel_missing_way.osm", "no building"),
+    ("missing_node.osm", "no building"),
+    ("mp_broken.osm", "no building"),
+    ("mp_two_holes.osm", "no building"),
+    ("negative_ids_gh.osm", "no building"),
+    ("overpass_json_named_osm_granada.osm", "JSON"),
+    ("xml_105_incomplete_file.osm", "broken or truncated"),
+]
+
+
+def extract(name):
+    path = EXTRACTS / name
+    if not path.is_file():
+        pytest.skip(f"the map {name} is not beside the checkout")
+    return path
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_every_building_of_a_real_map_is_a_watertight_prism(name):
+    scene = scenes.from_osm(extract(name))
+    assert len(scene.buildings) >= 60
+    assert scene.roads
+    assert {item.height_source for item in scene.buildings} <= {"height", "levels", "default"}
+    for item in scene.buildings:
+        area = item.footprint_area_m2 - item.hole_area_m2
+        assert item.watertight
+        assert item.volume_m3 == pytest.approx(area * (item.height_m - item.min_height_m), rel=1e-6)
+
+
+@pytest.mark.parametrize(("name", "message"), NASTY)
+def test_nasty_files_end_in_one_clear_line(name, message):
+    with pytest.raises(InputError, match=message) as caught:
+        scenes.from_osm(extract(f"nasty/{name}"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_self_crossing_building_is_kept_as_its_parts():
+    (building,) = scenes.from_osm(extract("nasty/self_intersection.osm")).buildings
+    assert building.watertight
+    assert building.volume_m3 > 0

@@ -1,0 +1,227 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from channelfm.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+VERBS = ("demo", "scene", "generate", "pretrain", "benchmark", "info", "models")
+
+
+@pytest.fixture
+def channelfm():
+    """Runs the command in this process; .output is stdout, .stderr the errors."""
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "channelfm.cli", *map(str, arguments)]
+
+
+@pytest.fixture(scope="module")
+def small_recipe(tmp_path_factory, write_map):
+    """A recipe file for a small city and the image method, and its map."""
+    folder = tmp_path_factory.mktemp("recipe")
+    values = {
+        "name": "small",
+        "array": {"rows": 2, "cols": 2, "height_m": 45.0},
+        "scenes": [{"name": "corner", "source": f"osm:{write_map(folder / 'corner.osm')}"}],
+        "flights": [{"name": "f", "split": "train", "num_uavs": 6, "num_steps": 3}],
+        "tracing": {"method": "images", "max_depth": 1},
+    }
+    (folder / "small.yaml").write_text(yaml.safe_dump(values))
+    return folder / "small.yaml"
+
+
+def assert_one_line(result, pattern):
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert re.search(pattern, result.stderr), result.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_helps_with_an_example(channelfm, verb):
+    result = channelfm(verb, "--help")
+    assert result.exit_code == 0
+    assert f"Example: channelfm {verb}" in result.output
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = """
+import sys, time
+start = time.perf_counter()
+from typer.testing import CliRunner
+from channelfm.cli import app
+assert CliRunner().invoke(app, ["--help"]).exit_code == 0
+print(time.perf_counter() - start, sorted({"torch", "numpy", "sionna", "osmium", "matplotlib"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    seconds, loaded = done.stdout.split(maxsplit=1)
+    assert float(seconds) < 0.5
+    assert loaded.strip() == "[]"
+
+
+def test_no_verb_shows_help_and_an_unknown_one_fails(channelfm):
+    assert "generate" in channelfm().output
+    assert channelfm("fly").exit_code == 2
+    assert channelfm("scene", "--colour", "red").exit_code == 2
+
+
+def test_generate_then_info(channelfm, small_recipe, tmp_path):
+    made = channelfm("generate", small_recipe, "--out", tmp_path / "data", "-s", "flights.0.num_uavs=2")
+    assert made.exit_code == 0, made.stderr
+    assert re.search(r"train\W+corner\W+6 ", made.output)
+    shown = channelfm("info", tmp_path / "data")
+    assert shown.exit_code == 0
+    assert "6 snapshots, every hash verified" in shown.output
+    assert "OpenStreetMap" in shown.output
+    again = channelfm("generate", "--config", small_recipe, "--out", tmp_path / "data", "-s", "flights.0.num_uavs=2")
+    assert "reused" in again.output
+
+
+def test_info_without_a_path_shows_versions(channelfm):
+    result = channelfm("info")
+    assert result.exit_code == 0
+    assert re.search(r"channelfm \d", result.output)
+    assert re.search(r"torch \d", result.output)
+    assert re.search(r"^LLVM", result.output, re.MULTILINE)
+
+
+def test_models_lists_networks_and_predictors(channelfm):
+    result = channelfm("models")
+    assert result.exit_code == 0
+    assert "cddim-small" in result.output
+    assert "polar-omp" in result.output
+
+
+def test_scene_writes_what_it_says(channelfm, write_map, tmp_path):
+    street_map = write_map(tmp_path / "corner.osm")
+    result = channelfm("scene", street_map, "--out", tmp_path / "scene")
+    assert result.exit_code == 0, result.stderr
+    assert "3 buildings, 1 roads" in result.output
+    described = json.loads((tmp_path / "scene/scene.json").read_text())
+    assert len(described["buildings"]) == 3
+    printed = channelfm("scene", street_map, "--out", tmp_path / "scene", "--json")
+    assert json.loads(printed.output) == described
+
+
+@pytest.mark.parametrize(
+    ("content", "pattern"),
+    [
+        (None, "no-map.osm"),
+        (b"", r"no-map\.osm"),
+        (b"seven by", r"no-map\.osm"),
+        (b"<osm version='0.6'><node id='1' lat='0' lon='0'", r"no-map\.osm"),
+        (b"<osm version='0.6'><node id='1' version='1' lat='0' lon='0'/></osm>", r"no-map\.osm"),
+    ],
+)
+def test_an_unusable_map_is_one_line(channelfm, tmp_path, content, pattern):
+    path = tmp_path / "no-map.osm"
+    if content is not None:
+        path.write_bytes(content)
+    assert_one_line(channelfm("scene", path, "--out", tmp_path / "scene"), pattern)
+    assert not (tmp_path / "scene/scene.json").exists()
+
+
+@pytest.mark.parametrize("bbox", ["1,2,3", "a,b,c,d", ""])
+def test_a_bad_box_is_one_line(channelfm, write_map, tmp_path, bbox):
+    street_map = write_map(tmp_path / "corner.osm")
+    assert_one_line(channelfm("scene", street_map, "--out", tmp_path / "s", "--bbox", bbox), "bbox")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pattern"),
+    [
+        (("generate", "no-such-recipe", "--out", "x"), "no-such-recipe.*laetwin-mini"),
+        (("generate", "--out", "x"), "one recipe"),
+        (("generate", "laetwin-mini", "--config", "laetwin-mini", "--out", "x"), "one recipe"),
+        (("generate", "laetwin-mini", "--out", "x", "-s", "array.rouws=3"), "unknown key 'array.rouws'"),
+        (("generate", "laetwin-mini", "--out", "x", "-s", "array.rows=-1"), "array.rows"),
+        (("generate", "laetwin-mini", "--out", "x", "-s", "nonsense"), "key.subkey=value"),
+        (("generate", "laetwin-mini", "--out", "/dev/null/x"), "/dev/null"),
+        (("pretrain", "--data", "no-data"), "one recipe"),
+        (("benchmark", "no-such-bench"), "no such recipe"),
+        (("info", "no-such-thing"), "no-such-thing"),
+        (("demo", "--osm", "no-such-map.osm"), "no-such-map"),
+        (("demo", "-s", "data.array.rouws=3"), "rouws"),
+        (("demo", "-s", "evaluation.predictors=[magic]"), "magic.*polar-omp"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(channelfm, tmp_path, monkeypatch, arguments, pattern):
+    monkeypatch.chdir(tmp_path)
+    assert_one_line(channelfm(*arguments), pattern)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_broken_data_set_is_one_line(channelfm, small_recipe, tmp_path):
+    data = tmp_path / "data"
+    assert channelfm("generate", small_recipe, "--out", data, "-s", "flights.0.num_uavs=1").exit_code == 0
+    shard = data / "shards/corner--f--0000.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    assert_one_line(channelfm("info", data), r"corner--f--0000\.safetensors")
+    (data / "manifest.json").write_text("{")
+    assert_one_line(channelfm("info", data), r"manifest\.json")
+    (data / "manifest.json").unlink()
+    assert_one_line(channelfm("info", data), "unfinished")
+
+
+def test_a_folder_that_is_no_checkpoint(channelfm, tmp_path):
+    assert_one_line(channelfm("info", tmp_path), "no checkpoint")
+
+
+def test_a_full_disk_and_no_memory_are_one_line(channelfm, small_recipe, tmp_path, monkeypatch):
+    def fails(error):
+        def fsync(handle):
+            raise error
+
+        return fsync
+
+    monkeypatch.setattr("channelfm.records.os.fsync", fails(OSError(28, "No space left on device")))
+    assert_one_line(channelfm("generate", small_recipe, "--out", tmp_path / "a"), "No space left.*again to resume")
+    monkeypatch.setattr("channelfm.records.os.fsync", fails(MemoryError()))
+    assert_one_line(channelfm("generate", small_recipe, "--out", tmp_path / "b"), "out of memory")
+
+
+def test_debug_shows_the_traceback(channelfm):
+    result = channelfm("--debug", "info", "no-such-thing")
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert "InputError" in result.stderr
+
+
+def test_the_real_command_has_no_traceback():
+    done = subprocess.run(command("info", "no-such-thing"), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr == "error: no-such-thing: no such data set or checkpoint\n"
+    assert done.stdout == ""
+
+
+def test_interrupt_then_resume(small_recipe, tmp_path):
+    arguments = command("generate", small_recipe, "--out", tmp_path / "data", "-s", "flights.0.num_uavs=40")
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("data/shards/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again to resume" in errors
+    assert "Traceback" not in errors
+    done = len(list(tmp_path.glob("data/shards/*.json")))
+    assert 0 < done < 40
+    subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    times = json.loads((tmp_path / "data/generation.json").read_text())
+    assert len(times) == 2
+    assert len(times[1]["seconds"]) == 40 - done + 1  # the units that were missing, and the scene

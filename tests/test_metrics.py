@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from channelfm.errors import InputError
+from channelfm.metrics import DECIBEL_FLOOR, bootstrap_interval, bounded_db, nmse, psnr, ssim, summary
+
+
+def random_channels(*shape, seed=0):
+    generator = np.random.default_rng(seed)
+    return (generator.normal(size=shape) + 1j * generator.normal(size=shape)).astype(np.complex64)
+
+
+def test_nmse_of_known_errors():
+    truth = np.ones((3, 4, 5, 1), dtype=np.complex64)
+    factors = np.array([0.0, 0.9, 2.0], dtype=np.complex64)[:, None, None, None]
+    assert nmse(factors * truth, truth) == pytest.approx([1.0, 0.01, 1.0], rel=1e-5)
+
+
+def test_nmse_counts_phase_errors():
+    truth = random_channels(1, 8, 8, 2)
+    assert nmse(np.exp(1j * np.pi / 3) * truth, truth) == pytest.approx([1.0], rel=1e-5)  # |e^(j60deg) - 1| = 1
+
+
+def test_nmse_is_invariant_to_common_gain():
+    truth, estimate = random_channels(4, 6, seed=1), random_channels(4, 6, seed=2)
+    gain = np.complex64(3e-7 * np.exp(1j))
+    assert nmse(gain * estimate, gain * truth) == pytest.approx(nmse(estimate, truth), rel=1e-5)
+
+
+def test_summary_known_answer():
+    linear = np.array([1e-3] * 8 + [1e-1, 1.0])
+    numbers = summary(linear)
+    assert numbers.mean_db == pytest.approx(10 * np.log10((8e-3 + 1.1) / 10))
+    assert numbers.median_db == pytest.approx(-30.0)
+    assert numbers.p90_db == pytest.approx(10 * np.log10(0.1 + 0.1 * 0.9))
+
+
+def test_exact_reconstruction_has_a_finite_floor():
+    truth = random_channels(2, 4, 4)
+    assert summary(nmse(truth, truth)).mean_db == DECIBEL_FLOOR == bounded_db(0.0)
+    assert (psnr(truth, truth) == -DECIBEL_FLOOR).all()
+
+
+def test_psnr_known_answer():
+    truth = np.full((1, 10, 10), 2.0 + 0j)
+    assert psnr(truth * 0.9, truth) == pytest.approx([20.0])  # error 0.2 of peak 2
+    assert psnr(1j * truth, truth) == pytest.approx([-DECIBEL_FLOOR])  # amplitude only
+
+
+def test_ssim_is_one_for_equal_and_low_for_unrelated_maps():
+    truth, other = random_channels(2, 32, 32), random_channels(2, 32, 32, seed=5)
+    assert ssim(truth * np.complex64(1j), truth) == pytest.approx([1.0, 1.0])
+    assert (ssim(other, truth) < 0.3).all()
+    assert ssim(truth[..., None], truth[..., None]) == pytest.approx([1.0, 1.0])
+
+
+def test_ssim_of_constant_maps_is_the_luminance_term():
+    truth = np.full((1, 16, 16), 1.0 + 0j)
+    expected = (2 * 0.5 + 1e-4) / (1 + 0.25 + 1e-4)
+    assert ssim(0.5 * truth, truth) == pytest.approx([expected], rel=1e-6)
+
+
+def test_bootstrap_interval_covers_the_mean_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    hits = 0
+    for trial in range(200):
+        low, high = bootstrap_interval(generator.normal(size=40), resamples=300, seed=trial)
+        hits += low <= 0 <= high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_bootstrap_interval_is_seeded_and_narrows():
+    values = np.random.default_rng(1).exponential(size=400)
+    assert bootstrap_interval(values, seed=3) == bootstrap_interval(values, seed=3)
+    wide, narrow = bootstrap_interval(values[:25]), bootstrap_interval(values)
+    assert narrow[1] - narrow[0] < wide[1] - wide[0]
+    median = bootstrap_interval(values, statistic=lambda drawn: np.median(drawn, axis=-1))
+    assert median[0] <= np.log(2) + 0.2
+    assert median[1] < narrow[1]
+
+
+@pytest.mark.parametrize(
+    ("estimate", "truth", "words"),
+    [
+        (np.ones((2, 3)), np.ones((2, 4)), "one shape"),
+        (np.ones(3), np.ones(3), "one shape"),
+        (np.full((1, 2), np.nan), np.ones((1, 2)), "estimate holds NaN"),
+        (np.ones((1, 2)), np.full((1, 2), np.inf), "truth holds NaN"),
+        (np.ones((2, 2)), np.array([[1, 1], [0, 0]]), "sample 1"),
+    ],
+)
+def test_nmse_refuses(estimate, truth, words):
+    with pytest.raises(InputError, match=words):
+        nmse(estimate, truth)
+
+
+def test_other_refusals():
+    with pytest.raises(InputError, match="maps"):
+        ssim(np.ones((2, 3)), np.ones((2, 3)))
+    with pytest.raises(InputError, match="at least one value"):
+        bootstrap_interval(np.array([]))
