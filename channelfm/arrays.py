@@ -180,7 +180,7 @@ def dft_codebook(elements: int, oversampling: int = 1) -> NDArray[np.complex64]:
     spatial frequencies in [-1/2, 1/2) cycles per element."""
     spatial = np.arange(elements * oversampling) / (elements * oversampling) - 0.5
     steering = np.exp(2j * np.pi * np.outer(np.arange(elements), spatial)) / np.sqrt(elements)
-    return steering.astype(np.complex64)
+    return np.asarray(steering, dtype=np.complex64)
 
 
 def spherical_wave(

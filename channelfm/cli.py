@@ -135,7 +135,7 @@ def generate(
     _print_counts(dataset)
 
 
-@app.command(epilog="Example: channelfm pretrain cddim-small --data data/mini --out runs/small -s steps=2000")
+@app.command(epilog="Example: channelfm pretrain pretrain-cddim-demo --data data/mini --out runs/mini -s steps=500")
 def pretrain(
     data: Annotated[Path, typer.Option(metavar="DATASET", help="A data set's folder.")],
     recipe: RecipeFile = None,

@@ -249,7 +249,7 @@ class Paths(Record):
     def line_of_sight(self) -> Bool:
         """bool [S]: whether any antenna sees the user directly."""
         direct = ~self.interactions.any(axis=2)
-        return np.asarray((self.valid.any(axis=2) & direct).any(axis=1))
+        return np.asarray(np.any(self.valid.any(axis=2) & direct, axis=1))
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ class Channels(Record):
     @property
     def grid(self) -> Complex:
         """The response as [S, rows, cols, F]."""
-        return self.response.reshape(len(self), self.rows, self.cols, -1)
+        return self.response.reshape(len(self), self.rows, self.cols, self.response.shape[2])
 
     def select(self, index: Any) -> Channels:
         """The snapshots that a NumPy index (slice, integers, mask) picks."""

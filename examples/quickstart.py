@@ -6,7 +6,7 @@ from channelfm.metrics import nmse
 from channelfm.tokens.masks import random_mask
 
 scene = cfm.scenes.builtin("munich")  # or scenes.from_osm("monaco.osm.pbf"), scenes.procedural(seed=1)
-flight = cfm.mobility.cruise(scene, num_uavs=2, num_steps=5, interval_s=1.0, seed=0)
+flight = cfm.mobility.cruise(scene, num_uavs=4, num_steps=5, bounds=(10, -80, 150, 80), seed=0)
 bs = cfm.UPA(rows=32, cols=32, carrier_hz=7e9, position=(0, 0, 65))
 paths = cfm.trace(scene, flight, bs, max_depth=3)  # near field exact per element by default
 h = bs.to_grid(cfm.synthesize(paths, bs))[paths.has_path]  # complex64 [snapshot, row, column, frequency]

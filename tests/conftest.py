@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from channelfm.errors import DependencyError
 from channelfm.records import Channels, Scene, SceneObject
 
 METRES_PER_DEGREE = 111_320.0
@@ -86,3 +88,21 @@ def make_channels():
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def sionna_rt():
+    """The module sionna.rt, on an LLVM that was chosen before Dr.Jit is imported; skips where there is none."""
+    from channelfm.tracing.sionna import import_sionna
+
+    try:
+        return import_sionna()
+    except DependencyError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def packaged_scenes():
+    """Skips where Sionna's packaged scenes are not installed; they are read without running any of it."""
+    if importlib.util.find_spec("sionna") is None:
+        pytest.skip("the packaged scenes come with sionna-rt")

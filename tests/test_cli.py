@@ -89,6 +89,29 @@ def test_generate_then_info(channelfm, small_recipe, tmp_path):
     assert "reused" in again.output
 
 
+def test_pretrain_then_info_then_benchmark(channelfm, small_recipe, tmp_path):
+    data, model, bench = tmp_path / "data", tmp_path / "model", tmp_path / "bench.yaml"
+    size = ("-s", "array.rows=4", "-s", "array.cols=4", "-s", "flights.0.num_uavs=2")
+    assert channelfm("generate", small_recipe, "--out", data, *size).exit_code == 0
+    tiny = ("-s", "steps=2", "-s", "batch_size=2", "-s", "predictor.sampler.steps=1")
+    trained = channelfm("pretrain", "pretrain-cddim-demo", "--data", data, "--out", model, *tiny)
+    assert trained.exit_code == 0, trained.stderr
+    shown = channelfm("info", model / "checkpoint")
+    assert shown.exit_code == 0, shown.stderr
+    assert "checkpoint 'cddim-canonical', cddim-demo, 1." in shown.output
+    predictors = ["zero-filling", str(model / "checkpoint")]
+    bench.write_text(
+        yaml.safe_dump({"name": "b", "dataset": str(data), "split": "train", "predictors": predictors, "seed": 4})
+    )
+    measured = channelfm("benchmark", "--config", bench, "--out", tmp_path / "out", "-s", "mask_ratios=[0.5]")
+    assert measured.exit_code == 0, measured.stderr
+    assert re.search(r"zero-filling\W+-?\d", measured.output)
+    assert (tmp_path / "out/report.html").is_file()
+    written = json.loads((tmp_path / "out/results.json").read_text())
+    assert [row["predictor"] for row in written["rows"]] == ["zero-filling", "cddim-canonical"]
+    assert_one_line(channelfm("pretrain", "pretrain-cddim-demo", "--data", "none", "--out", model), "none")
+
+
 def test_info_without_a_path_shows_versions(channelfm):
     result = channelfm("info")
     assert result.exit_code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -51,7 +52,8 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 @pytest.mark.parametrize("script", FIGURES, ids=lambda file: file.stem)
 def test_every_figure_can_be_drawn_again(script: Path, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, cwd=ROOT, timeout=120)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, env=environment, timeout=120)
     drawn = list(tmp_path.iterdir())
     assert len(drawn) == 1
     assert drawn[0].stat().st_size > 5_000

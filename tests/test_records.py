@@ -156,6 +156,7 @@ def test_selecting_snapshots(make_channels):
     np.testing.assert_array_equal(chosen.response, channels.response[2:4])
     np.testing.assert_array_equal(chosen.frequencies_hz, channels.frequencies_hz)
     assert chosen.grid.shape == (2, 2, 3, 2)
+    assert channels.select(slice(0, 0)).grid.shape == (0, 2, 3, 2)
     assert len(some_trajectory(5).select(slice(1, 3))) == 2
 
 

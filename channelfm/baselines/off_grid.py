@@ -13,21 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from channelfm.baselines.samples import Observation, coordinates, energies, fold_frequencies, unfold_frequencies
+from channelfm.baselines.samples import Observation, coordinates, energies, estimate_in_chunks
 from channelfm.baselines.spherical_fit import Fit, GainBasis, Waves, refine, with_best_degree
 from channelfm.baselines.visibility import propose_edge, sharpen_edges
 from channelfm.tasks.predictor import check_observation
 from channelfm.tokens.spherical import search_grid
 
-_GROWTH_ANTENNAS = 640  # observed antennas that the growing phase looks at; the final fit uses all
+_GROWTH_ANTENNAS = 400  # observed antennas that the growing phase looks at; the final fit uses all
 _SETTLING_STEPS = 2  # Levenberg-Marquardt steps after a new wave, before the gains' degree is chosen ...
-_GROWTH_STEPS = 3  # ... and after
-_FINAL_STEPS = 6
-_EDGE_ROUNDS = 2
+_GROWTH_STEPS = 2  # ... and after
+_FINAL_STEPS = 3
 _SEARCH_RANGES = 12
 _SEARCH_OVERSAMPLING = 1.5
 _EXPLAINED = 1e-9  # a residual 90 dB below the observation is rounding of the complex64 input
-_CHUNK = 16  # samples at once, so that their columns stay in a CPU's cache hierarchy
+_CHUNK = 32  # samples at once, so that their columns stay in a CPU's cache hierarchy
 
 
 class OffGrid:
@@ -55,17 +54,14 @@ class OffGrid:
     def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
         """See :class:`channelfm.tasks.predictor.Predictor`; each frequency is fitted as its own narrow-band sample."""
         observed, mask = check_observation(observed, mask)
-        field, seen = fold_frequencies(observed), fold_frequencies(mask)
-        parts = [self._estimate(field[i : i + _CHUNK], seen[i : i + _CHUNK]) for i in range(0, len(field), _CHUNK)]
-        return unfold_frequencies(torch.cat(parts) if parts else field, observed.shape)
+        return estimate_in_chunks(self._estimate, observed, mask, _CHUNK)
 
     def _estimate(self, field: Tensor, seen: Tensor) -> Tensor:
         """Channels complex [N, rows, cols] from ``field`` of that shape, observed where ``seen``."""
         count, rows, cols = field.shape
         basis = GainBasis.of_array(rows, cols, self.spacing_wavelengths)
         y, z = (axis[None] for axis in coordinates(rows, cols, self.spacing_wavelengths))
-        rms = (energies(field.flatten(1)) / seen.sum((1, 2))).sqrt()
-        scale = torch.where(rms > 0, rms, 1.0)[:, None, None]
+        scale = (energies(field.flatten(1)) / seen.sum((1, 2))).sqrt()[:, None, None]
         observation = Observation.gather(field / scale, seen, self.spacing_wavelengths)
         estimate = torch.zeros(count, rows * cols, dtype=torch.complex128)
         for numbers, grown in self._grow(observation, basis):
@@ -108,16 +104,14 @@ class OffGrid:
 
 def _with_edge(observation: Observation, start: Fit, reference: Fit, basis: GainBasis) -> Fit:
     """The reference fit, or, where the information criterion prefers it, one from ``start`` with one more edge."""
-    proposal = propose_edge(observation, start, basis)
+    edges, saving = propose_edge(observation, start, basis)
     n = observation.antennas
     # What the edge's parameters must save of the residual energy; the constant-gain saving only screens.
-    promising = proposal.saving > (1 - torch.exp(-2 * (2 * n).log() / n)) * reference.cost
+    promising = saving > (1 - torch.exp(-2 * (2 * n).log() / n)) * reference.cost
     if not bool(promising.any()):
         return reference
     part, waves = observation.select(promising), start.waves.select(promising)
-    edges = waves.edges.clone()
-    edges[torch.arange(len(part)), proposal.wave[promising]] = proposal.edge[promising]
-    cut = refine(part, replace(waves, edges=edges), basis, _SETTLING_STEPS)
+    cut = refine(part, replace(waves, edges=edges[promising]), basis, _SETTLING_STEPS)
     cut = replace(cut, waves=replace(cut.waves, edges=sharpen_edges(part, cut, basis)))
     cut = refine(part, with_best_degree(part, cut.waves, basis), basis, _GROWTH_STEPS)
     better = cut.information(part, basis) < reference.select(promising).information(part, basis)
@@ -127,13 +121,11 @@ def _with_edge(observation: Observation, start: Fit, reference: Fit, basis: Gain
 def _finished(observation: Observation, grown: Fit, basis: GainBasis) -> Fit:
     """The final fit over all observed antennas, in double precision, its edges sharpened."""
     fit = refine(observation, with_best_degree(observation, grown.waves, basis), basis, _FINAL_STEPS)
-    for _ in range(_EDGE_ROUNDS):
-        cut = fit.waves.has_edge.any(1)
-        if not bool(cut.any()):
-            break
-        part, before = observation.select(cut), fit.select(cut)
-        moved = replace(before.waves, edges=sharpen_edges(part, before, basis))
-        after = refine(part, with_best_degree(part, moved, basis), basis, _FINAL_STEPS)
-        better = after.information(part, basis) < before.information(part, basis)
-        fit = fit.replaced(torch.nonzero(cut)[better, 0], after.select(better))
-    return fit
+    cut = fit.waves.has_edge.any(1)
+    if not bool(cut.any()):
+        return fit
+    part, before = observation.select(cut), fit.select(cut)
+    moved = replace(before.waves, edges=sharpen_edges(part, before, basis))
+    after = refine(part, with_best_degree(part, moved, basis), basis, _FINAL_STEPS)
+    better = after.information(part, basis) < before.information(part, basis)
+    return fit.replaced(torch.nonzero(cut)[better, 0], after.select(better))

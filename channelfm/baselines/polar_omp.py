@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from channelfm.baselines.samples import Observation, coordinates, energies, fold_frequencies, unfold_frequencies
+from channelfm.baselines.samples import Observation, coordinates, energies, estimate_in_chunks
 from channelfm.baselines.spherical_fit import path_and_slope, phasors
 from channelfm.tasks.predictor import check_observation
 from channelfm.tokens.spherical import largest_inverse_range, search_grid
@@ -30,8 +30,9 @@ class PolarOMP:
     come from de-chirped FFTs of the residual, and the exact atoms of the best few are compared on every ring. After
     each new atom the gains of all are solved by least squares over the observed antennas. A sample stops when
     its best atom explains no more than the strongest of G projections of white noise would (RSS / n * ln G, for G
-    atoms and n observed antennas), when its residual is 60 dB below the observation, at ``max_atoms`` atoms, or at a
-    third of the observed antennas.
+    atoms and n observed antennas): what is left is noise, which the estimate filters. Else it stops when its residual
+    is 60 dB below the observation, at ``max_atoms`` atoms, or at a third of the observed antennas: what is left is what
+    the grid misses, so that observed antennas keep their observed values.
 
     Parameters
     ----------
@@ -48,9 +49,7 @@ class PolarOMP:
     def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
         """See :class:`channelfm.tasks.predictor.Predictor`; each frequency is estimated as its own sample."""
         observed, mask = check_observation(observed, mask)
-        field, seen = fold_frequencies(observed), fold_frequencies(mask)
-        parts = [self._estimate(field[i : i + _CHUNK], seen[i : i + _CHUNK]) for i in range(0, len(field), _CHUNK)]
-        return unfold_frequencies(torch.cat(parts) if parts else field, observed.shape)
+        return estimate_in_chunks(self._estimate, observed, mask, _CHUNK)
 
     def _estimate(self, field: Tensor, seen: Tensor) -> Tensor:
         """Channels complex64 [N, rows, cols] from ``field`` of that shape, observed where ``seen``."""
@@ -60,16 +59,21 @@ class PolarOMP:
         observation = Observation.gather(field, seen, self.spacing_wavelengths).single()
         numbers = torch.arange(count)  # of the samples that still take atoms
         sources, residual = torch.zeros(count, 0, 3), observation.field
+        filtered = torch.zeros(count, dtype=torch.bool)
         for atom in range(self.max_atoms):
             source, explained = self._best_atom(observation, residual)
-            goes_on = self._is_significant(observation, residual, explained, atom)
+            significant = (explained > self._noise_level(observation, residual)) | (atom == 0)
+            filtered[numbers[~significant]] = True
+            unexplained = energies(residual) > _FLOOR * energies(observation.field)
+            goes_on = significant & unexplained & ((atom + 1 <= observation.antennas / 3) | (atom == 0))
             if not bool(goes_on.any()):
                 break
             numbers, observation = numbers[goes_on], observation.select(goes_on)
             sources = torch.cat([sources[goes_on], source[goes_on, None]], dim=1)
             gains, residual = _least_squares(observation, sources)
             estimate[numbers] = (gains[:, None] @ phasors(path_and_slope(sources, y, z)[0]))[:, 0]
-        return estimate.reshape(count, rows, cols)
+        estimate = estimate.reshape(count, rows, cols)
+        return torch.where(seen & ~filtered[:, None, None], field, estimate)
 
     def _best_atom(self, observation: Observation, residual: Tensor) -> tuple[Tensor, Tensor]:
         """The codebook's atom closest to the residual: source [N, 3] as (u_y, u_z, q), and the energy it explains."""
@@ -90,14 +94,10 @@ class PolarOMP:
         chosen = torch.arange(len(grid)), best
         return candidates[chosen], power[chosen].double() / observation.antennas
 
-    def _is_significant(self, observation: Observation, residual: Tensor, explained: Tensor, atoms: int) -> Tensor:
-        """Whether each sample [N] that has ``atoms`` atoms should take one more that explains this energy."""
-        rest, whole, antennas = energies(residual), energies(observation.field), observation.antennas
-        size = _RANGES * math.prod(_OVERSAMPLING * axis for axis in (observation.rows, observation.cols) if axis > 1)
-        if atoms == 0:
-            return whole > 0
-        above_noise = explained > rest / antennas * math.log(size)
-        return above_noise & (rest > _FLOOR * whole) & (atoms + 1 <= antennas / 3)
+    def _noise_level(self, observation: Observation, residual: Tensor) -> Tensor:
+        """Energy [N] that the best of all atoms would explain if the residual were white noise."""
+        atoms = _RANGES * math.prod(_OVERSAMPLING * axis for axis in (observation.rows, observation.cols) if axis > 1)
+        return energies(residual) / observation.antennas * math.log(atoms)
 
 
 def _least_squares(observation: Observation, sources: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,25 @@ def unfold_frequencies(samples: Tensor, shape: tuple[int, ...]) -> NDArray[np.co
     return np.ascontiguousarray(grid.to(torch.complex64).numpy())
 
 
+def estimate_in_chunks(
+    estimate: Callable[[Tensor, Tensor], Tensor],
+    observed: NDArray[np.complex64],
+    mask: NDArray[np.bool_],
+    chunk: int,
+) -> NDArray[np.complex64]:
+    """Apply an estimator of [n, rows, cols] fields and masks to all samples and frequencies, ``chunk`` at a time.
+
+    Both arrays are complete, [N, rows, cols, F]. Where nothing but zeros was observed the answer is zero.
+    """
+    field, seen = fold_frequencies(observed), fold_frequencies(mask)
+    answer = torch.zeros_like(field)
+    heard = torch.nonzero(field.abs().sum((1, 2)) > 0)[:, 0]
+    for start in range(0, len(heard), chunk):
+        part = heard[start : start + chunk]
+        answer[part] = estimate(field[part], seen[part]).to(answer.dtype)
+    return unfold_frequencies(answer, observed.shape)
+
+
 def coordinates(rows: int, cols: int, spacing: float) -> tuple[Tensor, Tensor]:
     """Antenna coordinates y and z in wavelengths, float64 [rows * cols] each (SPEC 1)."""
     y = (torch.arange(cols, dtype=torch.float64) - (cols - 1) / 2) * spacing

@@ -7,13 +7,12 @@ array, since the shadow of a straight edge seen from one source is straight.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from channelfm.baselines.samples import Observation
-from channelfm.baselines.spherical_fit import Fit, GainBasis, phasors, path_and_slope
+from channelfm.baselines.spherical_fit import Fit, GainBasis, path_and_slope, phasors
 
 _CELLS = 16  # per side, of the coarse search
 _COARSE_ANGLES, _COARSE_OFFSETS = 36, 21
@@ -22,25 +21,18 @@ _FINE_ANGLES = 9
 _LEAST_ANTENNAS = 4
 
 
-@dataclass(frozen=True)
-class EdgeProposal:
-    """For each of N samples the wave, int64 [N], that most gains from an edge; the edge float64 [N, 3] (see ``Waves``);
-    and the residual energy float64 [N] that it would save with constant gains."""
+def propose_edge(observation: Observation, fit: Fit, basis: GainBasis) -> tuple[Tensor, Tensor]:
+    """The best straight edge for one wave of each sample, among the waves that have none yet, on a coarse grid.
 
-    wave: Tensor
-    edge: Tensor
-    saving: Tensor
-
-
-def propose_edge(observation: Observation, fit: Fit, basis: GainBasis) -> EdgeProposal:
-    """The best straight edge for one wave of each sample, among the waves that have none yet."""
-    seen_alone = _alone(observation, fit, basis)
-    edges, saving = _coarse_edges(observation, seen_alone, basis)
-    saving = saving.masked_fill(fit.waves.has_edge, -torch.inf)
-    saving, wave = saving.max(dim=1)
+    Returns all edges of the sample with that one put in, float64 [N, L, 3] (see ``Waves``), and the residual energy
+    float64 [N] that it would save if gains were constant.
+    """
+    proposed, saving = _coarse_edges(observation, _alone(observation, fit, basis), basis)
+    saving, wave = saving.masked_fill(fit.waves.has_edge, -torch.inf).max(dim=1)
     chosen = torch.arange(len(observation)), wave
-    edge = sharpen_edge(observation, seen_alone[chosen], None, edges[chosen])
-    return EdgeProposal(wave, edge, saving)
+    edges = fit.waves.edges.clone()
+    edges[chosen] = proposed[chosen]
+    return edges, saving
 
 
 def sharpen_edges(observation: Observation, fit: Fit, basis: GainBasis) -> Tensor:
@@ -51,22 +43,17 @@ def sharpen_edges(observation: Observation, fit: Fit, basis: GainBasis) -> Tenso
     for wave in range(fit.waves.count):
         cut = fit.waves.has_edge[:, wave]
         if bool(cut.any()):
-            edges[cut, wave] = sharpen_edge(
-                observation.select(cut), seen_alone[cut, wave], gains[cut, wave], edges[cut, wave]
-            )
+            some = observation.select(cut)
+            edges[cut, wave] = _sharpened(some, seen_alone[cut, wave], gains[cut, wave], edges[cut, wave])
     return edges
 
 
-def sharpen_edge(observation: Observation, alone: Tensor, gain: Tensor | None, edge: Tensor) -> Tensor:
+def _sharpened(observation: Observation, alone: Tensor, gain: Tensor, edge: Tensor) -> Tensor:
     """One edge per sample [N, 3], turned by small angles and moved over all offsets between observed antennas.
 
-    ``alone`` [N, n] is what the antennas see of the wave, its phase removed; ``gain`` [N, n] what the fit says they
-    should see (None: a constant, the mean over the reached antennas).
+    ``alone`` [N, n] is what the antennas see of the wave, its phase removed; ``gain`` [N, n] what they should see.
     """
     y, z, weight = observation.y.double(), observation.z.double(), observation.weight.double()
-    if gain is None:
-        inside = (edge[:, :1] * y + edge[:, 1:2] * z > edge[:, 2:]) * weight
-        gain = ((alone * inside).sum(1) / inside.sum(1).clamp_min(1))[:, None]
     evidence = (2 * (gain.conj() * alone).real - gain.abs().square()).double() * weight
     angle = torch.atan2(edge[:, 1], edge[:, 0])
     offset = edge[:, 2]

@@ -188,7 +188,7 @@ def map_figure(
     with matplotlib.rc_context(_STYLE):
         west, south, east, north = _map_window(scene, flights, array_position_m)
         figure = Figure(
-            figsize=(7.2, float(np.clip(7.2 * (north - south) / (east - west), 3.0, 8.0))), layout="constrained"
+            figsize=(7.2, float(np.clip(7.2 * (north - south) / (east - west), 3.0, 6.2))), layout="constrained"
         )
         axes = figure.add_subplot()
         _draw_buildings(axes, scene)
@@ -281,5 +281,5 @@ def _plain(axes: Axes) -> None:
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", dpi=200, transparent=True, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

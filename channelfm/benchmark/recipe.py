@@ -12,12 +12,13 @@ from pydantic import Field
 from channelfm.arrays import UPA
 from channelfm.baselines import BASELINES
 from channelfm.benchmark.report import Example, Flight, ReportContent, write_report
-from channelfm.benchmark.run import Results, evaluate, masks, versions, with_path, write_results
+from channelfm.benchmark.run import Results, evaluate, versions, write_results
 from channelfm.checkpoints import load_model
 from channelfm.config import Recipe, load_recipe
 from channelfm.datasets import Dataset, open_dataset
 from channelfm.datasets.generate import generate
 from channelfm.records import Channels
+from channelfm.tasks.extrapolation import examples
 from channelfm.tasks.predictor import Predictor
 
 Ratio = Annotated[float, Field(ge=0, lt=1)]
@@ -55,6 +56,8 @@ def benchmark(
     ``quick`` measures few snapshots. Raises InputError for an unusable recipe, data set or predictor name.
     """
     settings = load_recipe(BenchmarkRecipe, recipe, overrides)
+    for name in settings.predictors:  # a wrong name should not cost a data set first
+        load_predictor(name)
     if settings.data_recipe is None:
         dataset = open_dataset(settings.dataset)
     else:
@@ -86,15 +89,13 @@ def show_example(predictors: Sequence[Predictor], channels: Channels, mask_ratio
     near = channels.near_field & channels.has_path
     candidates = np.flatnonzero(near if near.any() else channels.has_path)
     chosen = candidates[np.argsort(channels.distance_m[candidates])[len(candidates) // 2]]
-    grid = with_path(channels.grid[[chosen]])[..., :1]
-    mask = masks(grid, mask_ratio, seed)
-    observed = np.where(mask, grid, 0).astype(np.complex64)
+    case = examples(channels.grid[[chosen]][..., :1], mask_ratio, seed)
     field = "near field" if channels.near_field[chosen] else "far field"
     sight = "line of sight" if channels.line_of_sight[chosen] else "no line of sight"
     return Example(
-        truth=grid[0, ..., 0],
-        mask=mask[0, ..., 0],
-        estimates={predictor.name: predictor.predict(observed, mask)[0, ..., 0] for predictor in predictors},
+        truth=case.target[0, ..., 0],
+        mask=case.mask[0, ..., 0],
+        estimates={predictor.name: predictor.predict(case.observed, case.mask)[0, ..., 0] for predictor in predictors},
         mask_ratio=mask_ratio,
         description=f"{field}, {channels.distance_m[chosen]:.0f} m from the array, {sight}",
     )

@@ -191,7 +191,7 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: #fbfbfa; color: var(--ink);
   font: 16px/1.55 system-ui, "Helvetica Neue", Helvetica, Arial, "Liberation Sans", sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 3.5rem 1.5rem 4rem; }
+main { max-width: 62rem; margin: 0 auto; padding: 3.5rem 1.5rem 4rem; }
 h1, h2 { font-family: Charter, "Iowan Old Style", Georgia, "Liberation Serif", serif; font-weight: 600;
   line-height: 1.2; }
 h1 { font-size: 2.3rem; margin: .2rem 0 .8rem; }
@@ -205,14 +205,14 @@ dl { margin: 0; } dt { color: var(--faint); font-size: .82rem; } dd { margin: 0;
 figure { margin: 0; } img { display: block; width: 100%; height: auto; }
 .caption { max-width: 46rem; margin: .9rem 0 0; color: var(--faint); font-size: .92rem; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .42rem .55rem; text-align: right; white-space: nowrap; }
+table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .42rem .4rem; text-align: right; white-space: nowrap; }
 thead th { color: var(--faint); font-weight: 500; } thead tr:first-child th.group { text-align: left; }
 thead tr:last-child th { border-bottom: 1px solid var(--ink); }
 th[rowspan] { text-align: left; vertical-align: bottom; border-bottom: 1px solid var(--ink); }
 tbody th { text-align: left; font-weight: 500; } tbody tr + tr > * { border-top: 1px solid var(--line); }
 tbody i { display: inline-block; width: .7rem; height: .7rem; margin-right: .55rem; border-radius: 2px; }
-.group { padding-left: 1.5rem; } .best { font-weight: 700; } .time { color: var(--faint); }
+.group { padding-left: 1.1rem; } .best { font-weight: 700; } .time { color: var(--faint); }
 .provenance div { display: grid; grid-template-columns: 11rem 1fr; gap: 1rem; padding: .3rem 0; }
 .provenance dd { overflow-wrap: anywhere; font-size: .9rem; }
 @media print { body { background: #fff; font-size: 12px; } main { max-width: none; padding: 0; }

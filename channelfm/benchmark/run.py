@@ -21,8 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from channelfm.errors import InputError
 from channelfm.metrics import bootstrap_interval, bounded_db, nmse, psnr, ssim, summary
 from channelfm.records import write_atomically
+from channelfm.tasks.extrapolation import examples, usable_snapshots
 from channelfm.tasks.predictor import Predictor
-from channelfm.tokens.masks import random_mask
 
 BATCH = 32  # snapshots per call of a predictor
 _RECORDED = ("channelfm", "numpy", "torch", "sionna-rt", "diffusers", "lightning-fabric")
@@ -75,7 +75,7 @@ def evaluate(
     ----------
     predictors : row names must differ.
     grid : complex64 [snapshot, row, column, frequency]; snapshots that are zero everywhere (no path) are left out.
-    mask_ratios : shares of hidden antennas, each in [0, 1).
+    mask_ratios : shares of hidden antennas, each in [0, 1].
     seed : of the random masks; the masks of one ratio do not depend on the other ratios.
     progress : draw a bar on the terminal.
 
@@ -85,44 +85,21 @@ def evaluate(
     names = [predictor.name for predictor in predictors]
     if len(set(names)) < len(names):
         raise InputError(f"predictors {names}: two rows would have the same name; rename one")
-    truth = with_path(grid)
+    if np.ndim(grid) != 4 or not np.iscomplexobj(grid):
+        raise InputError(f"channels of shape {np.shape(grid)}: give complex [snapshot, row, column, frequency]")
+    measured = len(usable_snapshots(grid))
+    if not measured:
+        raise InputError(f"none of the {len(grid)} snapshots has a path: choose another split or flight")
     rows: list[Row] = []
-    batches = -(-len(truth) // BATCH)
+    batches = -(-measured // BATCH)
     with _bar(len(mask_ratios) * len(predictors) * batches, progress) as bar:
         for ratio in mask_ratios:
-            mask = masks(truth, ratio, seed)
-            observed = np.where(mask, truth, 0).astype(np.complex64)
+            case = examples(grid, ratio, seed)
             for predictor in predictors:
                 bar.update(bar.task_ids[0], description=f"{predictor.name} at {ratio:g}")
-                estimate, seconds = _timed(predictor, observed, mask, bar)
-                rows.append(_row(predictor.name, ratio, estimate, truth, seconds, seed))
+                estimate, seconds = _timed(predictor, case.observed, case.mask, bar)
+                rows.append(_row(predictor.name, ratio, estimate, case.target, seconds, seed))
     return rows
-
-
-def with_path(grid: Grid) -> Grid:
-    """The snapshots of complex [S, rows, cols, F] that have any path.
-
-    Raises InputError on a wrong shape, on NaN or infinity, and if no snapshot is left.
-    """
-    grid = np.asarray(grid)
-    if grid.ndim != 4 or not np.iscomplexobj(grid):
-        raise InputError(
-            f"channels of shape {grid.shape}, {grid.dtype}: give complex [snapshot, row, column, frequency]"
-        )
-    if not np.isfinite(grid).all():
-        raise InputError("the channels hold NaN or infinity: generate them again")
-    kept = grid[np.any(grid != 0, axis=(1, 2, 3))]
-    if not len(kept):
-        raise InputError(f"none of the {len(grid)} snapshots has a path: choose another split or flight")
-    return kept.astype(np.complex64)
-
-
-def masks(grid: Grid, ratio: float, seed: int) -> NDArray[np.bool_]:
-    """The benchmark's masks bool [S, rows, cols, 1] for channels and a mask ratio; True = observed."""
-    if not 0 <= ratio < 1:
-        raise InputError(f"mask ratio {ratio}: give the share of hidden antennas, at least 0 and below 1")
-    generator = np.random.default_rng([seed, round(ratio * 1_000_000)])
-    return random_mask(generator, len(grid), grid.shape[1], grid.shape[2], ratio)
 
 
 def _timed(predictor: Predictor, observed: Grid, mask: NDArray[np.bool_], bar: Progress) -> tuple[Grid, float]:

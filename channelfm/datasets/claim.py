@@ -11,7 +11,7 @@ from pathlib import Path
 import channelfm
 from channelfm.datasets.manifest import RECIPE
 from channelfm.datasets.recipe import DatasetRecipe
-from channelfm.datasets.shards import sweep_leftovers
+from channelfm.datasets.shards import SHARD_FOLDER, sweep_leftovers
 from channelfm.errors import InputError, IntegrityError
 from channelfm.records import write_atomically
 
@@ -44,15 +44,16 @@ def library_versions() -> dict[str, str]:
 def claim_folder(folder: Path, recipe: DatasetRecipe, identity: str, versions: dict[str, str]) -> None:
     """Take a folder for a recipe: a new or empty one, or one that was begun with the same recipe and versions.
 
-    Raises InputError for any other folder, and IntegrityError if its claim is not readable.
+    A claim under which no shard was written yet gives way. Raises InputError for any other folder, and IntegrityError
+    if its claim is not readable.
     """
     path = folder / RECIPE
-    if path.is_file():
+    if any((folder / SHARD_FOLDER).glob("*.safetensors")) and path.is_file():
         _check_claim(path, identity, versions)
         return
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder for the data set")
-    if folder.is_dir() and any(not item.name.startswith(".") for item in folder.iterdir()):
+    if folder.is_dir() and not path.is_file() and any(not item.name.startswith(".") for item in folder.iterdir()):
         raise InputError(f"{folder}: holds files that are no data set; give an empty or new folder")
     sweep_leftovers(path)
     content = {"identity": identity, "versions": versions, "recipe": recipe.model_dump(mode="json")}

@@ -27,7 +27,7 @@ from channelfm.datasets.claim import claim_folder, library_versions, recipe_iden
 from channelfm.datasets.dataset import Dataset, open_dataset
 from channelfm.datasets.manifest import MANIFEST, Manifest, SceneEntry
 from channelfm.datasets.recipe import ArrayRecipe, DatasetRecipe, FieldOfView, FlightRecipe, SceneRecipe
-from channelfm.datasets.shards import ShardEntry, finished_entry, store_record, write_shard
+from channelfm.datasets.shards import ShardEntry, finished_entry, store_record, sweep_leftovers, write_shard
 from channelfm.errors import InputError, IntegrityError
 from channelfm.records import Scene, Trajectory, write_atomically
 from channelfm.scenes.surface import height_raster, require_free
@@ -251,6 +251,7 @@ class _Run:
             runs = []
         machine = {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
         runs.append({"seconds": self.seconds, "machine": machine})
+        sweep_leftovers(path)
         write_atomically(path, json.dumps(runs, indent=1).encode())
 
 

@@ -31,8 +31,8 @@ def read_map(path: str | Path, bbox: projection.Box | None = None, seed: int = 0
     ----------
     path : the file.
     bbox : (west, south, east, north) in degrees, west > east across the antimeridian; None takes the box in the
-        file's header, else the extent of its buildings. Buildings whose inside point lies beyond it are left
-        out, roads are cut at it. Its middle is the origin of the local frame.
+        file's header, else the extent of its buildings. Buildings wholly beyond it are left out, those on its
+        edge stay whole, roads are cut at it. Its middle is the origin of the local frame.
     seed : of the heights of buildings without any height tag; equal seeds give equal heights per OSM id.
 
     Raises
@@ -167,13 +167,10 @@ def _member_lines(
 def _within(
     found: Sequence[_Building], bounds: tuple[float, float, float, float], skipped: Counter[str]
 ) -> list[_Building]:
-    """Buildings that have their inside point in the region."""
+    """Buildings of which any part lies in the region; they stay whole."""
     if not found:
         return []
-    x_min, y_min, x_max, y_max = bounds
-    points = shapely.get_coordinates(shapely.point_on_surface([item.area for item in found]))
-    x, y = points.reshape(-1, 2).T
-    inside = (x >= x_min) & (x <= x_max) & (y >= y_min) & (y <= y_max)
+    inside = shapely.intersects([item.area for item in found], shapely.box(*bounds))
     skipped["building outside the region"] += int((~inside).sum())
     return [item for item, keep in zip(found, inside, strict=True) if keep]
 

@@ -30,8 +30,8 @@ def cruise(
 ) -> Trajectory:
     """UAVs on nearly straight flights, clear of everything built.
 
-    Each UAV keeps one horizontal speed; its heading changes at random by at most 5 degrees per second, and by
-    the least that avoids it where a building or the edge lies ahead.
+    Each UAV keeps one horizontal speed; its heading changes at random by at most 5 degrees per second. Ahead of a
+    building it turns by the least that avoids it; at the edge it turns back inside as a ball bounces off a wall.
 
     Parameters
     ----------
@@ -88,14 +88,24 @@ def _cruise_router(airspace: Airspace) -> Router:
 def _free_heading(
     airspace: Airspace, plan: FlightPlan, here: Float, leg: int, heading: float, side: float
 ) -> float | None:
-    """The heading nearest to the wanted one that is free some seconds ahead, else for this leg; else None."""
+    """The heading nearest to the given one that is free some seconds ahead, else for this leg; else None."""
     turns = np.concatenate([[0.0], np.stack([side * DETOURS_RAD, -side * DETOURS_RAD], axis=1).ravel()])
     for legs in sorted({max(1, round(LOOK_AHEAD_S / plan.leg_s)), 1}, reverse=True):
         reach, lowest = legs * plan.speed_mps * plan.leg_s, plan.lowest(leg, legs)
+        wanted = _bounced(airspace.bounds, here + reach * _direction(heading), heading)
         for turn in turns:
-            if airspace.is_clear(here, here + reach * _direction(heading + turn), lowest):
-                return float(heading + turn)
+            if airspace.is_clear(here, here + reach * _direction(wanted + turn), lowest):
+                return float(wanted + turn)
     return None
+
+
+def _bounced(bounds: Bounds, ahead: Float, heading: float) -> float:
+    """The heading, mirrored at the edges beyond which the point ahead [2] lies. (Turning by the least that stays
+    inside would keep UAVs along the edges.)"""
+    x_min, y_min, x_max, y_max = bounds
+    if not x_min <= ahead[0] <= x_max:
+        heading = np.pi - heading
+    return heading if y_min <= ahead[1] <= y_max else -heading
 
 
 def _direction(heading: float) -> Float:

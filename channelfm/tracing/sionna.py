@@ -7,6 +7,7 @@ pins the release that they were read from (2.2.0).
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +18,13 @@ from channelfm.arrays import UPA, ElementPattern, Polarization
 from channelfm.errors import DependencyError
 from channelfm.records import Scene
 from channelfm.scenes.materials import electromagnetic_properties
+from channelfm.tracing.chains import Chains, Triangles, identified
 from channelfm.tracing.fresnel import DEFAULT_THICKNESS_M
 from channelfm.tracing.llvm import activate, find_llvm
 from channelfm.units import wavelength
 
 SUPPORTED_RELEASE = "2.2.0"
 _PATTERNS = {"isotropic": "iso", "dipole": "dipole", "tr38901": "tr38901"}  # Sionna's names
-
-_PLANE_DIGITS = 3  # planes are told apart by their normal and offset, rounded to this many decimals
 
 
 def import_sionna() -> Any:
@@ -73,32 +73,16 @@ class Endpoints:
 
 
 @dataclass(frozen=True)
-class Chains:
-    """Candidate chains of interactions in Sionna's own buffer, with what identifies each.
-
-    ``keys`` int64 [K, D * 5]: per depth the interaction type and, for reflections and diffractions, the plane
-    (normal and offset) or edge; refractions bend no ray and carry no plane.
-    """
-
-    buffer: Any
-    keys: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-
-@dataclass(frozen=True)
 class Solution:
     """Chains solved between given endpoints; N rows as requested.
 
-    ``valid`` bool [N]; ``gain`` complex64 [N] without carrier phase; ``delay_s`` float64 [N];
+    ``valid`` bool [N]; ``gain`` complex64 [N] without carrier phase;
     ``departure``, ``arrival`` float64 [N, 3] unit vectors at the user and at the array (towards the interaction);
     ``interactions`` int32 [N, D]; ``points_m`` float64 [N, D, 3]. Entries of invalid rows are meaningless.
     """
 
     valid: NDArray[np.bool_]
     gain: NDArray[np.complex64]
-    delay_s: NDArray[np.float64]
     departure: NDArray[np.float64]
     arrival: NDArray[np.float64]
     interactions: NDArray[np.int32]
@@ -123,8 +107,21 @@ class SionnaScene:
         self.max_depth, self._refraction, self._diffraction = max_depth, refraction, diffraction
         self.material_notes: dict[str, str] = {}
         self._scene = self._rt.load_scene()
+        self._scene.frequency = carrier_hz  # before the materials are built: slabs are measured in wavelengths
         self._scene.edit(add=self._meshes_by_material(scene, carrier_hz))
+        self.triangles = self._triangles()
         self._solver = self._rt.PathSolver(deterministic=True)
+
+    def _triangles(self) -> Triangles:
+        """All triangles of the scene as the tracer numbers them: by mesh, and within the mesh."""
+        corners, shapes = [], []
+        for item in self._scene.objects.values():
+            parameters = self._mi.traverse(item.mi_mesh)
+            faces = np.asarray(parameters["faces"]).reshape(-1, 3)
+            corners.append(np.asarray(parameters["vertex_positions"]).reshape(-1, 3)[faces].astype(np.float64))
+            pointer = self._dr.reinterpret_array(self._mi.UInt32, self._mi.ShapePtr(item.mi_mesh))
+            shapes.append(int(np.asarray(pointer)[0]))
+        return Triangles.of_meshes(shapes, corners)
 
     def _meshes_by_material(self, scene: Scene, carrier_hz: float) -> list[Any]:
         """One Sionna object per material, with explicit permittivity and conductivity at the carrier."""
@@ -181,10 +178,31 @@ class SionnaScene:
         buffer.schedule()
         self._dr.eval()
         buffer.shrink()
-        keys, first = np.unique(self._keys(buffer), axis=0, return_index=True)
-        empty = keys[:, :1].max(axis=1, initial=0) == 0  # slots that the generator counted but did not fill
-        keys, first = keys[~empty], first[~empty]
-        return Chains(buffer.gather(self._mi.UInt32(first.astype(np.uint32))), keys)
+        tensors = (buffer.interaction_types, buffer.shapes, buffer.primitives)
+        kinds, shapes, primitives = (np.asarray(tensor).astype(np.int64) for tensor in tensors)
+        wedges = self._wedges(buffer.diffracting_wedges) if self._diffraction else {}
+        return identified(kinds, shapes, primitives, wedges, self.triangles).distinct()
+
+    def single_reflections(self, users: NDArray[np.float64], target: NDArray[np.float64], slack_m: float) -> Chains:
+        """Every single reflection that may lead from users [U, 3] to within ``slack_m`` of a target [3].
+
+        Rays can miss a small facet; one bounce is cheap enough to try on all triangles. Occlusion is not tested.
+        """
+        index = np.flatnonzero(np.any([self.triangles.mirrors(user, target, slack_m) for user in users], axis=0))
+        shape = (len(index), max(1, self.max_depth))
+        kinds, shapes, primitives = (np.zeros(shape, np.int64) for _ in range(3))
+        kinds[:, 0] = 1
+        shapes[:, 0], primitives[:, 0] = self.triangles.shape[index], self.triangles.primitive[index]
+        wedges = {}
+        if self._diffraction:
+            from sionna.rt.utils import WedgeGeometry
+
+            wedges = self._wedges(WedgeGeometry.build_with_size(len(index)))
+        return identified(kinds, shapes, primitives, wedges, self.triangles).distinct()
+
+    @staticmethod
+    def _wedges(geometry: Any) -> dict[str, NDArray[Any]]:
+        return {item.name: np.asarray(getattr(geometry, item.name)).T for item in dataclasses.fields(geometry)}
 
     def connects(
         self,
@@ -250,11 +268,12 @@ class SionnaScene:
         rays: int,
         most_candidates: int,
         plane_wave: bool = False,
-    ) -> NDArray[np.complex64]:
-        """The channel [M] of one user at the carrier by Sionna's public path solver, each element traced by itself.
+    ) -> tuple[NDArray[np.complex64], NDArray[np.float64]]:
+        """Gains and delays [M, P] of one user by Sionna's public path solver, each element traced by itself.
 
-        The reference of the near-field tracer (``synthetic_array=False``), slow by design. ``plane_wave`` asks for
-        ``synthetic_array=True`` instead.
+        The reference of the near-field tracer (``synthetic_array=False``), slow by design: gain 0 and delay -1
+        where an element lacks a path. ``plane_wave`` asks for ``synthetic_array=True`` instead (delays equal for
+        all elements, phases within the gains).
         """
         rt = self._rt
         positions = (array.element_offsets @ array.rotation) / array.wavelength_m
@@ -262,7 +281,6 @@ class SionnaScene:
             num_rows=1, num_cols=1, pattern=_PATTERNS[array.pattern], polarization=array.polarization
         )
         sender = rt.PlanarArray(num_rows=1, num_cols=1, pattern=_PATTERNS[user_pattern], polarization="V")
-        self._scene.frequency = array.carrier_hz
         self._scene.tx_array = sender
         self._scene.rx_array = rt.AntennaArray(element.antenna_pattern, self._points(positions))
         user = rt.Transmitter("user", position=user_m.tolist(), orientation=user_orientation_rad.tolist())
@@ -283,21 +301,35 @@ class SionnaScene:
             )
             real, imaginary = (np.asarray(part)[0, :, 0, 0, :] for part in paths.a)
             delay = np.asarray(paths.tau).astype(np.float64)
-            delay = delay[0, 0][None, :] if plane_wave else delay[0, :, 0, 0, :]
+            delay = np.broadcast_to(delay[0, 0], real.shape) if plane_wave else delay[0, :, 0, 0, :]
         finally:
             self._scene.remove("user")
             self._scene.remove("base")
-        phase = np.exp(-2j * np.pi * array.carrier_hz * delay)
-        return np.asarray(np.sum((real + 1j * imaginary) * phase, axis=-1).astype(np.complex64))
+        return (real + 1j * imaginary).astype(np.complex64), np.asarray(delay)
 
     def _located(
         self, chains: Chains, chain: NDArray[np.intp], user: NDArray[np.intp], element: NDArray[np.intp]
     ) -> Any:
         """Copies of chains between the given endpoints, padded so that Dr.Jit meets few different sizes."""
+        from sionna.rt.path_solvers.paths_buffer import PathsBuffer
+
         padding = _padding(len(chain))
-        buffer = chains.buffer.gather(self._integers(chain[padding]))
+        row = chain[padding]
+        buffer = PathsBuffer(len(row), self.max_depth, self._diffraction)
+        buffer._interaction_types, buffer._shapes, buffer._primitives = (
+            self._mi.TensorXu(values[row].astype(np.uint32))
+            for values in (chains.kinds, chains.shapes, chains.primitives)
+        )
+        for name, values in chains.wedges.items():
+            setattr(
+                buffer._diffracting_wedges, name, self._like(getattr(buffer._diffracting_wedges, name), values[row])
+            )
         buffer._src_indices = self._integers(user[padding])
         buffer._tgt_indices = self._integers(element[padding])
+        # The image method starts from a point on each mirror and leaves the path's vertices in the same place.
+        buffer._vertices_x, buffer._vertices_y, buffer._vertices_z = (
+            self._mi.TensorXf(np.ascontiguousarray(chains.corners[row, :, axis], dtype=np.float32)) for axis in range(3)
+        )
         return buffer
 
     def _by_image_method(self, buffer: Any, sources: Any, targets: Any) -> Any:
@@ -333,13 +365,12 @@ class SionnaScene:
             tgt_antenna_patterns=patterns[1],
         )
         gain = buffer.a[0][0]
-        self._dr.eval(buffer.valid, gain, buffer.tau, buffer.k_tx, buffer.k_rx)
+        self._dr.eval(buffer.valid, gain, buffer.k_tx, buffer.k_rx)
         depth = buffer.depth_dim_size
         kinds = np.asarray(buffer.interaction_types.array)[: count * depth].reshape(count, depth)
         return Solution(
             valid=np.asarray(buffer.valid)[:count].astype(bool),
             gain=(np.asarray(gain.real) + 1j * np.asarray(gain.imag)).astype(np.complex64)[:count],
-            delay_s=np.asarray(buffer.tau).astype(np.float64)[:count],
             departure=np.asarray(buffer.k_tx).T.astype(np.float64)[:count],
             arrival=np.asarray(buffer.k_rx).T.astype(np.float64)[:count],
             interactions=kinds.astype(np.int32),
@@ -347,29 +378,17 @@ class SionnaScene:
         )
 
     @staticmethod
+    def _like(example: Any, values: NDArray[Any]) -> Any:
+        """A Dr.Jit array of the example's type that holds values [N] or [N, 3]."""
+        array_type: Any = type(example)
+        return array_type(np.ascontiguousarray(values.T))
+
+    @staticmethod
     def _vertices(buffer: Any, count: int) -> NDArray[np.float64]:
         depth = buffer.depth_dim_size
         axes = (buffer.vertices_x, buffer.vertices_y, buffer.vertices_z)
         flat = [np.asarray(axis.array)[: count * depth] for axis in axes]
         return np.stack(flat, axis=-1).reshape(count, depth, 3).astype(np.float64)
-
-    def _keys(self, buffer: Any) -> NDArray[np.int64]:
-        """What identifies each chain of a buffer; see Chains."""
-        keys = []
-        for level in range(1, buffer.max_depth + 1):
-            depth = self._dr.full(self._mi.UInt32, level, buffer.buffer_size)
-            kind = np.asarray(buffer.get_interaction_type(depth, self._mi.Bool(True))).astype(np.int64)
-            reflected = self._mi.Bool(kind == 1)
-            normal, corner, _, _ = buffer.get_primitive_props(depth, True, True, reflected)
-            plane = _plane_key(np.asarray(normal).T, np.asarray(corner).T)
-            plane[kind != 1] = 0
-            keys.append(np.concatenate([kind[:, None], plane], axis=1))
-        if self._diffraction:
-            wedge = buffer.diffracting_wedges
-            edge = np.concatenate([np.asarray(wedge.o).T, np.asarray(wedge.e_hat).T], axis=1)
-            edge[~(np.stack(keys, axis=1)[:, :, 0] == 8).any(axis=1)] = 0
-            keys.append(np.round(edge * 10**_PLANE_DIGITS).astype(np.int64))
-        return np.concatenate(keys, axis=1) if keys else np.zeros((buffer.buffer_size, 0), np.int64)
 
     def _points(self, positions: NDArray[np.float64]) -> Any:
         axes = np.ascontiguousarray(positions.T, dtype=np.float32)
@@ -387,12 +406,3 @@ def _padding(count: int) -> NDArray[np.intp]:
     while size < count:
         size = size * 3 // 2 if (size & (size - 1)) == 0 else size // 3 * 4
     return np.minimum(np.arange(size), count - 1)
-
-
-def _plane_key(normal: NDArray[np.float32], corner: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Integers [N, 4] equal for coplanar triangles: unit normal and offset, rounded, with the sign made unique."""
-    normal = normal.astype(np.float64)
-    offset = np.sum(normal * corner, axis=1, keepdims=True)
-    leading = np.take_along_axis(normal, np.abs(normal).argmax(axis=1)[:, None], axis=1)
-    plane = np.concatenate([normal, offset], axis=1) * np.sign(leading)
-    return np.asarray(np.round(plane * np.array([1e3, 1e3, 1e3, 1e2])).astype(np.int64))

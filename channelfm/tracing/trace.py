@@ -34,9 +34,9 @@ def trace(
 ) -> Paths:
     """Propagation paths from every snapshot of a trajectory to every element of an array.
 
-    Users carry one vertically polarised antenna of ``user_pattern`` that looks at the array centre (SPEC 1). Paths
+    Users carry one antenna of ``user_pattern`` and the array's polarisation, which looks at the array centre. Paths
     are the line of sight and chains of up to ``max_depth`` specular reflections, refractions (straight through thin
-    walls) and, if asked for, one diffraction. They are exact per element: delays, gains, visibility (SPEC 4).
+    walls) and, if asked for, one diffraction. They are exact per element: delays, gains, visibility.
 
     ``method``: "near-field" traces with Sionna RT; "images" with the NumPy image method, specular paths up to
     depth 2 only; "auto" takes the first where its LLVM exists and else the second, with a warning.

@@ -128,6 +128,9 @@ def test_odd_inputs_give_finite_answers_of_the_right_shape(name):
     one[:, 2, 3] = True
     uneven = generator.random((3, 6, 10, 2)) < np.array([0.2, 0.6, 1.0])[:, None, None, None]
     uneven[:, 0, 0] = True
+    hidden_frequency = np.broadcast_to(one, noise.shape).copy()
+    hidden_frequency[..., 1] = False
+    assert not predictor.predict(noise, hidden_frequency)[..., 1].any()
     for mask in (one, uneven, np.ones((1, 1, 1, 1), dtype=bool)):
         for observed in (noise, np.zeros_like(noise)):
             estimate = predictor.predict(observed, mask)

@@ -27,7 +27,9 @@ def test_exact_when_the_source_is_on_the_grid(rows, cols, ring):
 
 def test_two_sources_on_the_grid_take_two_atoms():
     first, second = on_grid_source(32, 32, 4, -6, 2), on_grid_source(32, 32, -12, 3, 5)
-    truth = (spherical_wave(32, 32, first) + 0.4j * spherical_wave(32, 32, second)).astype(np.complex64)[None, ..., None]
+    truth = (spherical_wave(32, 32, first) + 0.4j * spherical_wave(32, 32, second)).astype(np.complex64)[
+        None, ..., None
+    ]
     mask = random_mask(np.random.default_rng(1), 1, 32, 32, 0.8)
     assert 10 * np.log10(nmse(PolarOMP(max_atoms=2).predict(truth * mask, mask), truth)[0]) < -60
 

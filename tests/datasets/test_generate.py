@@ -182,13 +182,24 @@ def test_a_folder_keeps_to_its_recipe(made, recipe, tmp_path):
         generate(recipe, tmp_path, progress=False)
     with pytest.raises(InputError, match="is a file"):
         generate(recipe, tmp_path / "thesis.txt", progress=False)
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards/a.safetensors").touch()
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(IntegrityError, match=r"recipe\.json"):
         generate(recipe, tmp_path, progress=False)
 
 
+def test_a_claim_without_any_shard_gives_way(made, recipe, tmp_path):
+    with pytest.raises(InputError, match="no room"):
+        generate(recipe, tmp_path, ["flights.0.altitude_m=[1.0, 2.0]"], progress=False)
+    generate(recipe, tmp_path, progress=False)
+    assert contents(tmp_path) == contents(made)
+
+
 def test_other_versions_do_not_finish_what_these_began(made, recipe, tmp_path, monkeypatch):
-    (tmp_path / "recipe.json").write_bytes((made / "recipe.json").read_bytes())
+    for name in ("recipe.json", "shards/corner--f--0000.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((made / name).read_bytes())
     monkeypatch.setattr(generation, "library_versions", lambda: {"numpy": "0.1"})
     with pytest.raises(InputError, match=r"other versions of .*numpy"):
         generate(recipe, tmp_path, progress=False)

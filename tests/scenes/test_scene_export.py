@@ -121,10 +121,9 @@ def test_scene_files_with_entities_or_broken_xml_are_refused(tmp_path, content):
 
 
 @pytest.mark.rt
-def test_sionna_loads_what_is_written(tmp_path):
-    rt = pytest.importorskip("sionna.rt")
+def test_sionna_loads_what_is_written(tmp_path, sionna_rt):
     city = scenes.procedural(2)
-    loaded = rt.load_scene(str(write_sionna_scene(city, tmp_path)), merge_shapes=False)
+    loaded = sionna_rt.load_scene(str(write_sionna_scene(city, tmp_path)), merge_shapes=False)
     assert set(loaded.objects) == {item.name for item in city.objects}
     for number, item in enumerate(city.objects):
         theirs = loaded.objects[item.name]

@@ -47,11 +47,10 @@ def test_bad_arguments():
 
 
 @pytest.mark.rt
-def test_agreement_with_the_table_of_sionna():
-    mi = pytest.importorskip("mitsuba")
-    if mi.variant() is None:
-        pytest.importorskip("sionna.rt")
-    itu = pytest.importorskip("sionna.rt.radio_materials.itu")
+def test_agreement_with_the_table_of_sionna(sionna_rt):
+    import mitsuba as mi
+    from sionna.rt.radio_materials import itu
+
     assert set(itu.ITU_MATERIALS_PROPERTIES) == set(TABLE)
     for material, ranges in itu.ITU_MATERIALS_PROPERTIES.items():
         for low, high in ranges:

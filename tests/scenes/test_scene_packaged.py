@@ -10,8 +10,7 @@ from channelfm.scenes.materials import TABLE
 
 
 @pytest.fixture(scope="module")
-def munich():
-    pytest.importorskip("mitsuba", reason="the packaged scenes come with sionna-rt")
+def munich(packaged_scenes):
     return scenes.builtin("munich")
 
 

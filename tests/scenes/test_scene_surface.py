@@ -104,8 +104,7 @@ def test_inside_agrees_with_the_winding_number_on_a_city():
     assert np.array_equal(inside_buildings(city, points), expected)
 
 
-def test_buildings_without_underside_stand_on_the_ground():
-    pytest.importorskip("mitsuba", reason="the packaged scenes come with sionna-rt")
+def test_buildings_without_underside_stand_on_the_ground(packaged_scenes):
     munich = scenes.builtin("munich")
     raster = height_raster(munich, 1.0)
     points = np.random.default_rng(0).uniform((-300, -300, 1), (300, 300, 60), (2000, 3))

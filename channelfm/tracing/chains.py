@@ -1,0 +1,155 @@
+"""Candidate chains of interactions, and what makes two of them the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPECULAR, REFRACTION, DIFFRACTION = 1, 4, 8  # Sionna's interaction codes
+_ROUNDING = np.array([1e3, 1e3, 1e3, 1e2])  # planes agree if normals do to 1e-3 and offsets to 1 cm
+
+
+@dataclass(frozen=True)
+class Triangles:
+    """The triangles of a scene as the ray tracer numbers them.
+
+    ``corners`` float64 [F, 3, 3] m; ``shape``, ``primitive`` int64 [F]: mesh and number within it; ``plane`` int64 [F]:
+    equal for coplanar triangles; ``first`` maps a mesh to its first row here.
+    """
+
+    corners: NDArray[np.float64]
+    shape: NDArray[np.int64]
+    primitive: NDArray[np.int64]
+    plane: NDArray[np.int64]
+    first: dict[int, int]
+
+    @classmethod
+    def of_meshes(cls, shapes: list[int], corners: list[NDArray[np.float64]]) -> Triangles:
+        """Triangles of several meshes, given each mesh's number and the corners [f, 3, 3] of its faces."""
+        counts = [len(mesh) for mesh in corners]
+        every = np.concatenate(corners)
+        return cls(
+            corners=every,
+            shape=np.repeat(np.array(shapes, np.int64), counts),
+            primitive=np.concatenate([np.arange(count) for count in counts]),
+            plane=_coplanar(every),
+            first=dict(zip(shapes, np.cumsum([0, *counts[:-1]]).tolist(), strict=True)),
+        )
+
+    def rows(self, shape: NDArray[np.int64], primitive: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of triangles named by mesh and number, any shape; meshes that are not here count as row 0."""
+        meshes, inverse = np.unique(shape, return_inverse=True)
+        start = np.array([self.first.get(int(mesh), -1) for mesh in meshes])[inverse.reshape(shape.shape)]
+        return np.where(start >= 0, start + primitive, 0)
+
+    def mirrors(self, user: NDArray[np.float64], target: NDArray[np.float64], slack_m: float) -> NDArray[np.bool_]:
+        """bool [F]: triangles whose plane mirrors user [3] to target [3] at a point at most ``slack_m`` beside them."""
+        normal = unit_normals(self.corners)
+        user_height = np.sum((user - self.corners[:, 0]) * normal, axis=1)
+        target_height = np.sum((target - self.corners[:, 0]) * normal, axis=1)
+        near = np.flatnonzero(user_height * target_height > 0)
+        corners, normal, above = self.corners[near], normal[near], user_height[near, None]
+        share = above / (above + target_height[near, None])
+        foot = user - above * normal
+        point = foot + share * (target - target_height[near, None] * normal - foot)
+        inside = np.ones(len(near), dtype=bool)
+        for side in range(3):
+            inward = np.cross(normal, corners[:, (side + 1) % 3] - corners[:, side])
+            inward /= np.maximum(np.linalg.norm(inward, axis=1, keepdims=True), 1e-12)
+            inside &= np.sum((point - corners[:, side]) * inward, axis=1) > -slack_m
+        found = np.zeros(len(self.corners), dtype=bool)
+        found[near[inside]] = True
+        return found
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Candidate chains of interactions, each once.
+
+    ``kinds`` int64 [K, D] are Sionna's interaction codes (0 = none); ``shapes``, ``primitives`` int64 [K, D] name the
+    triangle of each interaction and ``corners`` float64 [K, D, 3] is one of its corners; ``wedges`` holds the edge of
+    each diffraction, by field, where diffraction is on.
+    ``keys`` int64 [K, ...] identify a chain: interaction types with, for reflections, the plane, since coplanar
+    triangles reflect alike, and for diffractions the edge; refractions bend no ray and carry neither.
+    """
+
+    kinds: NDArray[np.int64]
+    shapes: NDArray[np.int64]
+    primitives: NDArray[np.int64]
+    corners: NDArray[np.float64]
+    keys: NDArray[np.int64]
+    wedges: dict[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def distinct(self) -> Chains:
+        """Each chain once, in the order of the keys, without empty ones."""
+        _, first = np.unique(self.keys, axis=0, return_index=True)
+        return self._rows(first[self.kinds[first].any(axis=1)])
+
+    def joined(self, other: Chains) -> Chains:
+        """The chains of both, each once."""
+        arrays = {
+            name: np.concatenate([getattr(self, name), getattr(other, name)])
+            for name in ("kinds", "shapes", "primitives", "corners", "keys")
+        }
+        wedges = {name: np.concatenate([values, other.wedges[name]]) for name, values in self.wedges.items()}
+        both = Chains(**arrays, wedges=wedges)
+        return both.distinct()
+
+    def _rows(self, index: NDArray[np.intp]) -> Chains:
+        return Chains(
+            self.kinds[index],
+            self.shapes[index],
+            self.primitives[index],
+            self.corners[index],
+            self.keys[index],
+            {name: values[index] for name, values in self.wedges.items()},
+        )
+
+    def reversed(self, triangles: Triangles) -> Chains:
+        """The same chains walked from the other end."""
+        depth = self.kinds.shape[1]
+        bounces = (self.kinds > 0).sum(axis=1, keepdims=True)
+        turned = np.where(np.arange(depth) < bounces, bounces - 1 - np.arange(depth), np.arange(depth))
+        kinds, shapes, primitives = (
+            np.take_along_axis(values, turned, axis=1) for values in (self.kinds, self.shapes, self.primitives)
+        )
+        return identified(kinds, shapes, primitives, self.wedges, triangles)
+
+
+def identified(
+    kinds: NDArray[np.int64],
+    shapes: NDArray[np.int64],
+    primitives: NDArray[np.int64],
+    wedges: dict[str, NDArray[Any]],
+    triangles: Triangles,
+) -> Chains:
+    """Chains with the keys that tell them apart."""
+    reflected = kinds == SPECULAR
+    rows = triangles.rows(shapes, np.where(reflected, primitives, 0))
+    keys = [kinds + 16 * np.where(reflected, triangles.plane[rows], 0)]
+    if wedges:
+        diffracted = (kinds == DIFFRACTION).any(axis=1)[:, None]
+        edge = np.concatenate([wedges["o"], wedges["e_hat"]], axis=1)
+        keys.append(np.round(np.where(diffracted, edge, 0) * 1e3).astype(np.int64))
+    return Chains(kinds, shapes, primitives, triangles.corners[rows, 0], np.concatenate(keys, axis=1), wedges)
+
+
+def unit_normals(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit normals [F, 3] of triangles [F, 3, 3]; degenerate ones get (nearly) zero."""
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12))
+
+
+def _coplanar(corners: NDArray[np.float64]) -> NDArray[np.int64]:
+    """A number [F] per triangle [F, 3, 3], equal for coplanar ones: normal and offset, rounded, with one sign."""
+    normal = unit_normals(corners)
+    offset = np.sum(normal * corners[:, 0], axis=1, keepdims=True)
+    leading = np.take_along_axis(normal, np.abs(normal).argmax(axis=1)[:, None], axis=1)
+    plane = np.round(np.concatenate([normal, offset], axis=1) * np.sign(leading) * _ROUNDING)
+    return np.unique(plane, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
