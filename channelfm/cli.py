@@ -260,7 +260,10 @@ def _print_rows(rows: Sequence[Row]) -> None:
     from rich.table import Table
 
     ratios = sorted({row["mask_ratio"] for row in rows})
-    table = Table("NMSE [dB], mean / median", *(f"mask {ratio:g}" for ratio in ratios), "ms per sample")
+    table = Table(title="NMSE in dB: mean / median over links")
+    table.add_column("mask ratio", no_wrap=True)
+    for heading in (*(f"{ratio:g}" for ratio in ratios), "ms / link"):
+        table.add_column(heading, justify="right")
     for name in dict.fromkeys(row["predictor"] for row in rows):
         own = {row["mask_ratio"]: row for row in rows if row["predictor"] == name}
         cells = [f"{own[ratio]['nmse_db']:.1f} / {own[ratio]['nmse_median_db']:.1f}" for ratio in ratios]

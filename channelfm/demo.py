@@ -180,7 +180,7 @@ def _report(
         example=show_example(predictors, channels, max(evaluation.mask_ratios), evaluation.seed),
         settings={
             "data set": f"{dataset.folder.name}: {len(dataset)} links, traced by: {', '.join(methods)}",
-            "model": f"{training.predictor.model}, {training.predictor.frame} frame",
+            "model": f"{training.predictor.model}, {training.predictor.frame.kind} frame",
             "training": f"{len(dataset.load('train'))} links, {training.steps} steps of {training.batch_size}",
         },
         attribution=scene.attribution,

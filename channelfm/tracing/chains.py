@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPECULAR, REFRACTION, DIFFRACTION = 1, 4, 8  # Sionna's interaction codes
+_EDGE_M = 1e-6  # a mirror point on an edge belongs to both triangles
 _ROUNDING = np.array([1e3, 1e3, 1e3, 1e2])  # planes agree if normals do to 1e-3 and offsets to 1 cm
 
 
@@ -42,7 +43,7 @@ class Triangles:
     def rows(self, shape: NDArray[np.int64], primitive: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of triangles named by mesh and number, any shape; meshes that are not here count as row 0."""
         meshes, inverse = np.unique(shape, return_inverse=True)
-        start = np.array([self.first.get(int(mesh), -1) for mesh in meshes])[inverse.reshape(shape.shape)]
+        start = np.array([self.first.get(int(mesh), -1) for mesh in meshes], np.int64)[inverse.reshape(shape.shape)]
         return np.where(start >= 0, start + primitive, 0)
 
     def mirrors(self, user: NDArray[np.float64], target: NDArray[np.float64], slack_m: float) -> NDArray[np.bool_]:
@@ -59,7 +60,7 @@ class Triangles:
         for side in range(3):
             inward = np.cross(normal, corners[:, (side + 1) % 3] - corners[:, side])
             inward /= np.maximum(np.linalg.norm(inward, axis=1, keepdims=True), 1e-12)
-            inside &= np.sum((point - corners[:, side]) * inward, axis=1) > -slack_m
+            inside &= np.sum((point - corners[:, side]) * inward, axis=1) >= -slack_m - _EDGE_M
         found = np.zeros(len(self.corners), dtype=bool)
         found[near[inside]] = True
         return found

@@ -33,12 +33,14 @@ class Effort:
     """How hard candidate chains are looked for.
 
     ``rays_per_user``: rays shot from each user; ``group``: consecutive users that share their candidates;
-    ``anchors_per_side``: anchors form a grid of this many per row and column over the array.
+    ``rays_from_array``: rays shot the other way for each group, since a facet that is small from one end may be
+    large from the other; ``anchors_per_side``: anchors form a grid of this many per row and column over the array.
     """
 
-    rays_per_user: int = 50_000
-    group: int = 8
-    anchors_per_side: int = 3
+    rays_per_user: int = 25_000
+    group: int = 16
+    rays_from_array: int = 200_000
+    anchors_per_side: int = 2
 
 
 def trace_near_field(
@@ -96,13 +98,7 @@ class _Links:
         """All paths of one group of users."""
         looks = [look_at_angles(position, np.asarray(self.array.position)) for position in group.positions_m]
         users = Endpoints(group.positions_m, np.array(looks))
-        centre = self.elements.positions_m[-1]
-        shot = self.tracer.candidates(users.positions_m, centre[None], self.effort.rays_per_user, seed)
-        if self.effort.rays_from_array:
-            middle = users.positions_m[len(group) // 2]
-            back = self.tracer.candidates(centre[None], middle[None], self.effort.rays_from_array, seed)
-            shot = shot.joined(back.reversed(self.tracer.triangles))
-        chains = shot.joined(self.tracer.single_reflections(users.positions_m, centre, self.array.aperture_m))
+        chains = self._candidates(users.positions_m, seed)
         user, chain = self._connected(chains, users.positions_m)
         parts = [self._evaluate(None, np.arange(len(group)), np.zeros(len(group), np.intp), users, group)]
         rows = max(1, _ROWS_AT_ONCE // len(self.elements))
@@ -110,6 +106,14 @@ class _Links:
             piece = slice(start, start + rows)
             parts.append(self._evaluate(chains, user[piece], chain[piece], users, group))
         return _strongest_first(_joined(parts))
+
+    def _candidates(self, users: Float, seed: int) -> Chains:
+        """Chains that may lead from users to the array: shot from both ends, and all single reflections."""
+        centre = self.elements.positions_m[-1]
+        shot = self.tracer.candidates(users, centre[None], self.effort.rays_per_user, seed)
+        back = self.tracer.candidates(centre[None], users[len(users) // 2][None], self.effort.rays_from_array, seed)
+        mirrored = self.tracer.single_reflections(users, centre, self.array.aperture_m)
+        return shot.joined(back.reversed(self.tracer.triangles)).joined(mirrored)
 
     def _connected(self, chains: Chains, users: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """The (user, chain) pairs that connect with at least one anchor, each physical path once."""

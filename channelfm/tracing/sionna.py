@@ -102,7 +102,8 @@ class SionnaScene:
         import drjit
         import mitsuba
 
-        self._dr, self._mi = drjit, mitsuba
+        self._dr: Any = drjit
+        self._mi: Any = mitsuba
         self._wavelength = wavelength(carrier_hz)
         self.max_depth, self._refraction, self._diffraction = max_depth, refraction, diffraction
         self.material_notes: dict[str, str] = {}
@@ -188,7 +189,8 @@ class SionnaScene:
 
         Rays can miss a small facet; one bounce is cheap enough to try on all triangles. Occlusion is not tested.
         """
-        index = np.flatnonzero(np.any([self.triangles.mirrors(user, target, slack_m) for user in users], axis=0))
+        mirrors = [self.triangles.mirrors(user, target, slack_m) for user in users if self.max_depth > 0]
+        index = np.flatnonzero(np.any(mirrors, axis=0)) if mirrors else np.zeros(0, np.intp)
         shape = (len(index), max(1, self.max_depth))
         kinds, shapes, primitives = (np.zeros(shape, np.int64) for _ in range(3))
         kinds[:, 0] = 1
@@ -320,10 +322,9 @@ class SionnaScene:
             self._mi.TensorXu(values[row].astype(np.uint32))
             for values in (chains.kinds, chains.shapes, chains.primitives)
         )
+        edges = buffer._diffracting_wedges
         for name, values in chains.wedges.items():
-            setattr(
-                buffer._diffracting_wedges, name, self._like(getattr(buffer._diffracting_wedges, name), values[row])
-            )
+            setattr(edges, name, self._like(getattr(edges, name), values[row]))
         buffer._src_indices = self._integers(user[padding])
         buffer._tgt_indices = self._integers(element[padding])
         # The image method starts from a point on each mirror and leaves the path's vertices in the same place.
@@ -377,10 +378,11 @@ class SionnaScene:
             points_m=self._vertices(buffer, count),
         )
 
-    @staticmethod
-    def _like(example: Any, values: NDArray[Any]) -> Any:
+    def _like(self, example: Any, values: NDArray[Any]) -> Any:
         """A Dr.Jit array of the example's type that holds values [N] or [N, 3]."""
         array_type: Any = type(example)
+        if array_type is self._mi.MeshPtr:
+            return self._dr.reinterpret_array(array_type, self._integers(values))
         return array_type(np.ascontiguousarray(values.T))
 
     @staticmethod
