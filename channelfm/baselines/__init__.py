@@ -9,13 +9,15 @@ from collections.abc import Callable
 
 from channelfm.baselines.off_grid import OffGrid
 from channelfm.baselines.polar_omp import PolarOMP
+from channelfm.baselines.wave_frame import WaveFrame
 from channelfm.baselines.zero_filling import ZeroFilling
 from channelfm.tasks.predictor import Predictor
 
 BASELINES: dict[str, Callable[..., Predictor]] = {
     "zero-filling": ZeroFilling,
     "polar-omp": PolarOMP,
+    "wave-frame": WaveFrame,
     "off-grid": OffGrid,
 }
 
-__all__ = ["BASELINES", "OffGrid", "PolarOMP", "ZeroFilling"]
+__all__ = ["BASELINES", "OffGrid", "PolarOMP", "WaveFrame", "ZeroFilling"]

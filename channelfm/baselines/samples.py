@@ -11,18 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-
-def fold_frequencies(grid: NDArray[np.generic]) -> Tensor:
-    """[N, rows, cols, F] -> tensor [N F, rows, cols]: each frequency becomes its own narrow-band sample."""
-    _, rows, cols, _ = grid.shape
-    return torch.from_numpy(np.array(grid.transpose(0, 3, 1, 2).reshape(-1, rows, cols)))
-
-
-def unfold_frequencies(samples: Tensor, shape: tuple[int, ...]) -> NDArray[np.complex64]:
-    """Inverse of :func:`fold_frequencies` for complex channels of shape (N, rows, cols, F)."""
-    count, rows, cols, frequencies = shape
-    grid = samples.reshape(count, frequencies, rows, cols).permute(0, 2, 3, 1)
-    return np.ascontiguousarray(grid.to(torch.complex64).numpy())
+from channelfm.tasks.predictor import fold_frequency, unfold_frequency
 
 
 def estimate_in_chunks(
@@ -35,13 +24,13 @@ def estimate_in_chunks(
 
     Both arrays are complete, [N, rows, cols, F]. Where nothing but zeros was observed the answer is zero.
     """
-    field, seen = fold_frequencies(observed), fold_frequencies(mask)
+    field, seen = torch.from_numpy(fold_frequency(observed)), torch.from_numpy(fold_frequency(mask))
     answer = torch.zeros_like(field)
     heard = torch.nonzero(field.abs().sum((1, 2)) > 0)[:, 0]
     for start in range(0, len(heard), chunk):
         part = heard[start : start + chunk]
         answer[part] = estimate(field[part], seen[part]).to(answer.dtype)
-    return unfold_frequencies(answer, observed.shape)
+    return unfold_frequency(answer.to(torch.complex64).numpy(), observed.shape[3])
 
 
 def coordinates(rows: int, cols: int, spacing: float) -> tuple[Tensor, Tensor]:

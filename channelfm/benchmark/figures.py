@@ -28,11 +28,12 @@ NEAR, FAR, ARRAY = "#c2553a", "#2d6a9f", "#22262b"
 _KNOWN = {
     "zero-filling": "#a3abb5",
     "polar-omp": "#d1933c",
+    "wave-frame": "#b0486f",
     "off-grid": "#2f7f79",
     "cddim-canonical": "#3d3f93",
     "cddim-raw": "#9a8fc9",
 }
-_OTHERS = ("#b0486f", "#5b8c3a", "#7a5c3e", "#3a8fb7", "#8a3d8f", "#6b6f1f")
+_OTHERS = ("#5b8c3a", "#7a5c3e", "#3a8fb7", "#8a3d8f", "#6b6f1f")
 _BUILDINGS = LinearSegmentedColormap.from_list("buildings", ["#e2e0db", "#a9a59c"])
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",

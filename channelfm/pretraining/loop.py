@@ -27,8 +27,9 @@ from channelfm.models.zoo import build
 from channelfm.pretraining.objectives import Batch, diffusion_loss, draw_batch
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.state import TrainingState, load_state, save_state
-from channelfm.tasks.diffusion_predictor import DiffusionPredictor, fold_frequency
+from channelfm.tasks.diffusion_predictor import DiffusionPredictor
 from channelfm.tasks.extrapolation import examples, usable_snapshots
+from channelfm.tasks.predictor import fold_frequency
 
 STATE = "state.safetensors"
 VALIDATION_RATIOS = (0.5, 0.75, 0.9)

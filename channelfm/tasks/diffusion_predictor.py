@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,22 +14,19 @@ from channelfm.config import Recipe
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe, sample
 from channelfm.errors import InputError
 from channelfm.models.denoiser import Denoiser
-from channelfm.tasks.predictor import check_observation
+from channelfm.tasks.predictor import check_observation, fold_frequency, unfold_frequency
 from channelfm.tokens.canonical import FrameRecipe, find_frame, from_canonical, to_canonical
 
 # Features are taken at this share of the forward process, where the channel is still plainly visible.
 _FEATURE_STEP_SHARE = 0.1
 
 
-Scalar = TypeVar("Scalar", bound=np.generic)
-
-
 class PredictorRecipe(Recipe):
     """All that is needed, beside weights, to use a model.
 
     ``model`` and ``model_options`` name the network in ``models.zoo``; ``frame`` is the frame it was trained in;
-    ``noise_seed`` fixes the initial noise, so that prediction is
-    deterministic and independent of how samples are batched.
+    ``noise_seed`` fixes the initial noise, so that prediction is deterministic and independent of how samples are
+    batched.
     """
 
     name: str = "cddim-canonical"
@@ -104,13 +101,3 @@ class DiffusionPredictor:
             seen[..., None],
         )
         return from_canonical(torch.view_as_complex(clean.contiguous()), frame).cpu().numpy()
-
-
-def fold_frequency(grid: NDArray[Scalar]) -> NDArray[Scalar]:
-    """[snapshot, row, column, frequency] -> [snapshot * frequency, row, column], a copy."""
-    return np.array(np.moveaxis(grid, 3, 1), order="C").reshape(-1, *grid.shape[1:3])
-
-
-def unfold_frequency(folded: NDArray[np.complex64], frequencies: int) -> NDArray[np.complex64]:
-    """Inverse of :func:`fold_frequency`."""
-    return np.moveaxis(folded.reshape(-1, frequencies, *folded.shape[1:]), 1, 3)

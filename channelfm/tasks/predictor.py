@@ -5,12 +5,14 @@ A network and a classical estimator are the same thing here, so that one table c
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from channelfm.errors import InputError
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @runtime_checkable
@@ -59,3 +61,13 @@ def check_observation(
     if len(observed) and not full_mask.any(axis=(1, 2, 3)).all():
         raise InputError("the mask hides every antenna of some snapshot: at least one must be observed")
     return observed, full_mask
+
+
+def fold_frequency(grid: NDArray[Scalar]) -> NDArray[Scalar]:
+    """[snapshot, row, column, frequency] -> [snapshot * frequency, row, column], a copy."""
+    return np.array(np.moveaxis(grid, 3, 1), order="C").reshape(-1, *grid.shape[1:3])
+
+
+def unfold_frequency(folded: NDArray[np.complex64], frequencies: int) -> NDArray[np.complex64]:
+    """Inverse of :func:`fold_frequency`."""
+    return np.moveaxis(folded.reshape(-1, frequencies, *folded.shape[1:]), 1, 3)

@@ -1,4 +1,4 @@
-"""Candidate chains of interactions, and what makes two of them the same."""
+"""Candidate chains of interactions: what makes two of them the same, between whom they run, and what they become."""
 
 from __future__ import annotations
 
@@ -121,6 +121,38 @@ class Chains:
             np.take_along_axis(values, turned, axis=1) for values in (self.kinds, self.shapes, self.primitives)
         )
         return identified(kinds, shapes, primitives, self.wedges, triangles)
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Positions float64 [N, 3] m and orientations (yaw, pitch, roll) [N, 3] rad of users or array elements."""
+
+    positions_m: NDArray[np.float64]
+    orientations_rad: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.positions_m)
+
+    def select(self, index: NDArray[np.intp]) -> Endpoints:
+        """The endpoints that a NumPy index picks."""
+        return Endpoints(self.positions_m[index], self.orientations_rad[index])
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Chains solved between given endpoints; N rows as requested.
+
+    ``valid`` bool [N]; ``gain`` complex64 [N] without carrier phase;
+    ``departure``, ``arrival`` float64 [N, 3] unit vectors at the user and at the array (towards the interaction);
+    ``interactions`` int32 [N, D]; ``points_m`` float64 [N, D, 3]. Entries of invalid rows are meaningless.
+    """
+
+    valid: NDArray[np.bool_]
+    gain: NDArray[np.complex64]
+    departure: NDArray[np.float64]
+    arrival: NDArray[np.float64]
+    interactions: NDArray[np.int32]
+    points_m: NDArray[np.float64]
 
 
 def identified(

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from channelfm.arrays import UPA, ElementPattern
 from channelfm.records import Paths, Scene, Trajectory
 from channelfm.tracing.antennas import look_at_angles
-from channelfm.tracing.chains import Chains
-from channelfm.tracing.sionna import Endpoints, SionnaScene, Solution
+from channelfm.tracing.chains import Chains, Endpoints, Solution
+from channelfm.tracing.sionna import SionnaScene
 from channelfm.units import SPEED_OF_LIGHT
 
 Float = NDArray[np.float64]

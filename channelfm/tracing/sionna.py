@@ -8,7 +8,6 @@ pins the release that they were read from (2.2.0).
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from channelfm.arrays import UPA, ElementPattern, Polarization
 from channelfm.errors import DependencyError
 from channelfm.records import Scene
 from channelfm.scenes.materials import electromagnetic_properties
-from channelfm.tracing.chains import Chains, Triangles, identified
+from channelfm.tracing.chains import Chains, Endpoints, Solution, Triangles, identified
 from channelfm.tracing.fresnel import DEFAULT_THICKNESS_M
 from channelfm.tracing.llvm import activate, find_llvm
 from channelfm.units import wavelength
@@ -55,38 +54,6 @@ def _has_cuda() -> bool:
         return False
     count = ctypes.c_int(0)
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
-
-
-@dataclass(frozen=True)
-class Endpoints:
-    """Positions float64 [N, 3] m and orientations (yaw, pitch, roll) [N, 3] rad of users or array elements."""
-
-    positions_m: NDArray[np.float64]
-    orientations_rad: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.positions_m)
-
-    def select(self, index: NDArray[np.intp]) -> Endpoints:
-        """The endpoints that a NumPy index picks."""
-        return Endpoints(self.positions_m[index], self.orientations_rad[index])
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Chains solved between given endpoints; N rows as requested.
-
-    ``valid`` bool [N]; ``gain`` complex64 [N] without carrier phase;
-    ``departure``, ``arrival`` float64 [N, 3] unit vectors at the user and at the array (towards the interaction);
-    ``interactions`` int32 [N, D]; ``points_m`` float64 [N, D, 3]. Entries of invalid rows are meaningless.
-    """
-
-    valid: NDArray[np.bool_]
-    gain: NDArray[np.complex64]
-    departure: NDArray[np.float64]
-    arrival: NDArray[np.float64]
-    interactions: NDArray[np.int32]
-    points_m: NDArray[np.float64]
 
 
 class SionnaScene:

@@ -6,7 +6,7 @@ from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES
 from channelfm.baselines.bounds import spherical_wave_bound
 from channelfm.baselines.off_grid import OffGrid
-from channelfm.baselines.samples import Observation, fold_frequencies, unfold_frequencies
+from channelfm.baselines.samples import Observation
 from channelfm.baselines.spherical_fit import path_and_slope
 from channelfm.errors import InputError
 from channelfm.metrics import nmse
@@ -156,14 +156,6 @@ def test_odd_inputs_give_finite_answers_of_the_right_shape(name):
 def test_bad_input_is_refused(name, observed, mask, words):
     with pytest.raises(InputError, match=words):
         BASELINES[name](spacing_wavelengths=0.5).predict(observed, mask)
-
-
-def test_folding_frequencies_is_invertible():
-    grid = RNG(8).normal(size=(2, 3, 4, 5)).astype(np.complex64)
-    folded = fold_frequencies(grid)
-    assert folded.shape == (10, 3, 4)
-    assert torch.equal(folded[7], torch.from_numpy(grid[1, :, :, 2]))
-    assert np.array_equal(unfold_frequencies(folded, grid.shape), grid)
 
 
 def test_gathered_antennas_go_back_to_their_places():

@@ -6,9 +6,9 @@ from channelfm.arrays import spherical_wave
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.errors import InputError
 from channelfm.models.zoo import build
-from channelfm.tasks.diffusion_predictor import DiffusionPredictor, PredictorRecipe, fold_frequency, unfold_frequency
+from channelfm.tasks.diffusion_predictor import DiffusionPredictor, PredictorRecipe
 from channelfm.tasks.extrapolation import examples
-from channelfm.tasks.predictor import Predictor
+from channelfm.tasks.predictor import Predictor, fold_frequency, unfold_frequency
 from channelfm.tokens.canonical import FrameRecipe
 
 OPTIONS = {"width": 16, "depth": 1, "heads": 2}

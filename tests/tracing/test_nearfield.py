@@ -15,10 +15,11 @@ from channelfm.scenes.surface import inside_buildings
 from channelfm.tracing import trace
 from channelfm.tracing import trace as trace_verb
 from channelfm.tracing.antennas import look_at_angles
+from channelfm.tracing.chains import Solution
 from channelfm.tracing.closed_forms import free_space_channel, two_ray_channel, wall_channel
 from channelfm.tracing.fresnel import DEFAULT_THICKNESS_M, complex_permittivity
 from channelfm.tracing.images import trace_images
-from channelfm.tracing.nearfield import Solution, _first_of_each_path, anchor_elements, path_lengths
+from channelfm.tracing.nearfield import _first_of_each_path, anchor_elements, path_lengths
 
 pytestmark = [pytest.mark.rt, pytest.mark.usefixtures("sionna_rt")]
 
