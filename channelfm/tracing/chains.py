@@ -18,7 +18,9 @@ class Triangles:
     """The triangles of a scene as the ray tracer numbers them.
 
     ``corners`` float64 [F, 3, 3] m; ``shape``, ``primitive`` int64 [F]: mesh and number within it; ``plane`` int64 [F]:
-    equal for coplanar triangles; ``first`` maps a mesh to its first row here.
+    equal for coplanar triangles; ``first`` maps a mesh to its first row here. ``normal`` [F, 3] and ``offset`` [F] are
+    the plane n.x = offset; ``inward`` [F, 3, 3] unit vectors in it from each side inwards, and ``reach`` [F, 3] their
+    values on the sides.
     """
 
     corners: NDArray[np.float64]
@@ -26,18 +28,29 @@ class Triangles:
     primitive: NDArray[np.int64]
     plane: NDArray[np.int64]
     first: dict[int, int]
+    normal: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    inward: NDArray[np.float64]
+    reach: NDArray[np.float64]
 
     @classmethod
     def of_meshes(cls, shapes: list[int], corners: list[NDArray[np.float64]]) -> Triangles:
         """Triangles of several meshes, given each mesh's number and the corners [f, 3, 3] of its faces."""
         counts = [len(mesh) for mesh in corners]
         every = np.concatenate(corners)
+        normal = unit_normals(every)
+        inward = np.cross(normal[:, None], np.roll(every, -1, axis=1) - every)
+        inward /= np.maximum(np.linalg.norm(inward, axis=2, keepdims=True), 1e-12)
         return cls(
             corners=every,
             shape=np.repeat(np.array(shapes, np.int64), counts),
             primitive=np.concatenate([np.arange(count) for count in counts]),
             plane=_coplanar(every),
             first=dict(zip(shapes, np.cumsum([0, *counts[:-1]]).tolist(), strict=True)),
+            normal=normal,
+            offset=np.sum(normal * every[:, 0], axis=1),
+            inward=inward,
+            reach=np.sum(inward * every, axis=2),
         )
 
     def rows(self, shape: NDArray[np.int64], primitive: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -48,19 +61,18 @@ class Triangles:
 
     def mirrors(self, user: NDArray[np.float64], target: NDArray[np.float64], slack_m: float) -> NDArray[np.bool_]:
         """bool [F]: triangles whose plane mirrors user [3] to target [3] at a point at most ``slack_m`` beside them."""
-        normal = unit_normals(self.corners)
-        user_height = np.sum((user - self.corners[:, 0]) * normal, axis=1)
-        target_height = np.sum((target - self.corners[:, 0]) * normal, axis=1)
+        user_height = self.normal @ user - self.offset
+        target_height = self.normal @ target - self.offset
         near = np.flatnonzero(user_height * target_height > 0)
-        corners, normal, above = self.corners[near], normal[near], user_height[near, None]
-        share = above / (above + target_height[near, None])
-        foot = user - above * normal
-        point = foot + share * (target - target_height[near, None] * normal - foot)
+        above, share = user_height[near], user_height[near] / (user_height[near] + target_height[near])
+        # Feet of both perpendiculars; the mirror point divides the line between them as the heights do.
+        foot = user - above[:, None] * self.normal[near]
+        other = target - target_height[near, None] * self.normal[near]
+        point = foot + share[:, None] * (other - foot)
         inside = np.ones(len(near), dtype=bool)
         for side in range(3):
-            inward = np.cross(normal, corners[:, (side + 1) % 3] - corners[:, side])
-            inward /= np.maximum(np.linalg.norm(inward, axis=1, keepdims=True), 1e-12)
-            inside &= np.sum((point - corners[:, side]) * inward, axis=1) >= -slack_m - _EDGE_M
+            depth = np.einsum("fi,fi->f", self.inward[near, side], point) - self.reach[near, side]
+            inside &= depth >= -slack_m - _EDGE_M
         found = np.zeros(len(self.corners), dtype=bool)
         found[near[inside]] = True
         return found
