@@ -18,7 +18,7 @@ from channelfm.errors import InputError
 from channelfm.units import rayleigh_distance, wavelength
 
 ElementPattern = Literal["tr38901", "isotropic", "dipole"]
-Polarization = Literal["V", "H"]
+Polarization = Literal["V", "H", "VH", "cross"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ class UPA:
     spacing_wavelengths : element spacing in both directions, in carrier wavelengths.
     orientation_rad : (yaw, pitch, roll) [rad]: rotation about z, then y, then x (Sionna's order);
         positive pitch turns the boresight downwards.
-    pattern, polarization : element pattern and its polarisation.
+    pattern, polarization : element pattern and its polarisation. "VH" and "cross" (slants of -45 and +45 degrees)
+        put two antennas at every element: the antenna axis then holds all elements of the first polarisation,
+        followed by all of the second.
 
     Raises
     ------
@@ -63,6 +65,16 @@ class UPA:
     def num_elements(self) -> int:
         """Number of elements M = rows * cols."""
         return self.rows * self.cols
+
+    @property
+    def num_polarizations(self) -> int:
+        """1, or 2 for "VH" and "cross"."""
+        return 2 if self.polarization in ("VH", "cross") else 1
+
+    @property
+    def num_antennas(self) -> int:
+        """Length A of the antenna axis: elements times polarisations."""
+        return self.num_elements * self.num_polarizations
 
     @property
     def wavelength_m(self) -> float:
@@ -99,24 +111,37 @@ class UPA:
         return np.asarray(local @ self.rotation.T)
 
     @property
+    def antenna_offsets(self) -> NDArray[np.float64]:
+        """Offsets [A, 3] in m of all antennas: the elements', once per polarisation."""
+        return np.tile(self.element_offsets, (self.num_polarizations, 1))
+
+    @property
     def element_positions(self) -> NDArray[np.float64]:
         """Element positions [M, 3] in m, in the scene's frame."""
         return np.asarray(self.position, dtype=np.float64) + self.element_offsets
 
     def to_grid(self, response: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """[snapshot, antenna, frequency] -> [snapshot, row, column, frequency]."""
-        if response.ndim != 3 or response.shape[1] != self.num_elements:
+        """[snapshot, antenna, frequency] -> [snapshot, row, column, polarisation x frequency].
+
+        The second of two polarisations follows the frequencies of the first: to a predictor both are narrow-band
+        samples of the same array.
+        """
+        if response.ndim != 3 or response.shape[1] != self.num_antennas:
             raise InputError(
                 f"channel of shape {response.shape} does not fit {self.rows} x {self.cols} elements: "
-                f"give [snapshot, {self.num_elements}, frequency]"
+                f"give [snapshot, {self.num_antennas}, frequency]"
             )
-        return response.reshape(response.shape[0], self.rows, self.cols, response.shape[2])
+        split = response.reshape(len(response), self.num_polarizations, self.rows, self.cols, response.shape[2])
+        folded = self.num_polarizations * response.shape[2]
+        return np.moveaxis(split, 1, 3).reshape(len(response), self.rows, self.cols, folded)
 
     def from_grid(self, grid: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """[snapshot, row, column, frequency] -> [snapshot, antenna, frequency]; inverse of ``to_grid``."""
-        if grid.ndim != 4 or grid.shape[1:3] != (self.rows, self.cols):
+        """[snapshot, row, column, polarisation x frequency] -> [snapshot, antenna, frequency]; undoes ``to_grid``."""
+        if grid.ndim != 4 or grid.shape[1:3] != (self.rows, self.cols) or grid.shape[3] % self.num_polarizations:
             raise InputError(f"grid of shape {grid.shape}: give [snapshot, {self.rows}, {self.cols}, frequency]")
-        return grid.reshape(grid.shape[0], self.num_elements, grid.shape[3])
+        frequencies = grid.shape[3] // self.num_polarizations
+        split = grid.reshape(*grid.shape[:3], self.num_polarizations, frequencies)
+        return np.moveaxis(split, 3, 1).reshape(len(grid), self.num_antennas, frequencies)
 
     def view_angles(self, positions_m: NDArray[np.float64]) -> NDArray[np.float64]:
         """Distance [m], azimuth and elevation [rad] of points [..., 3] seen in the array's frame: [..., 3]."""

@@ -112,9 +112,11 @@ class Building:
     height_source: str  # "height", "levels", "default", "mesh", "procedural"
     footprint_area_m2: float  # without holes
     hole_area_m2: float
-    volume_m3: float  # of the mesh
+    volume_m3: float  # of its own solid
     material: str
     watertight: bool
+    roof_shape: str = "flat"  # "flat", "gabled", "hipped", "pyramidal"
+    mesh: str = ""  # name of the scene object that it is part of; touching buildings of one material share one
 
 
 @dataclass(frozen=True)
@@ -284,8 +286,11 @@ class Channels(Record):
 
     @property
     def grid(self) -> Complex:
-        """The response as [S, rows, cols, F]."""
-        return self.response.reshape(len(self), self.rows, self.cols, self.response.shape[2])
+        """The response as [S, rows, cols, F]; of dual-polarised antennas as [S, rows, cols, polarisation x F]."""
+        samples, antennas, frequencies = self.response.shape
+        polarizations = antennas // (self.rows * self.cols)
+        split = self.response.reshape(samples, polarizations, self.rows, self.cols, frequencies)
+        return np.moveaxis(split, 1, 3).reshape(samples, self.rows, self.cols, polarizations * frequencies)
 
     def select(self, index: Any) -> Channels:
         """The snapshots that a NumPy index (slice, integers, mask) picks."""

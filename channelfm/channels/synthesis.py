@@ -38,7 +38,7 @@ def synthesize(paths: Paths, array: UPA, frequencies_hz: ArrayLike | None = None
     frequencies = _checked_frequencies(paths, frequencies_hz)
     _check_array(paths, array)
     offsets = np.broadcast_to(np.asarray(offset_s, dtype=np.float64), (len(paths),))
-    response = np.zeros((len(paths), array.num_elements, len(frequencies)), dtype=np.complex64)
+    response = np.zeros((len(paths), array.num_antennas, len(frequencies)), dtype=np.complex64)
     used = np.asarray(paths.valid.any(axis=2))
     for snapshot in np.flatnonzero(paths.has_path).tolist():
         slots = used[snapshot]
@@ -68,9 +68,9 @@ def plane_wave(paths: Paths, array: UPA) -> Paths:
     _check_array(paths, array)
     if paths.gain.shape[2] == 1:
         return paths
-    distance = np.linalg.norm(array.element_offsets, axis=1)
+    distance = np.linalg.norm(array.antenna_offsets, axis=1)
     ranked = np.where(paths.valid, distance, np.inf)
-    count = min(STANDING_IN, array.num_elements)
+    count = min(STANDING_IN, array.num_antennas)
     nearest = np.argpartition(ranked, count - 1, axis=2)[..., :count]
     weight = np.take_along_axis(paths.valid, nearest, axis=2).astype(np.float64)
     weight /= np.maximum(weight.sum(axis=2, keepdims=True), 1.0)
@@ -79,7 +79,7 @@ def plane_wave(paths: Paths, array: UPA) -> Paths:
         chosen = np.take_along_axis(values, nearest, axis=2)
         return np.asarray((chosen * weight).sum(axis=2, keepdims=True).astype(values.dtype))
 
-    at_centre = paths.delay_s + paths.arrival @ array.element_offsets.T / SPEED_OF_LIGHT
+    at_centre = paths.delay_s + paths.arrival @ array.antenna_offsets.T / SPEED_OF_LIGHT
     return dataclasses.replace(
         paths,
         gain=mean(paths.gain),
@@ -128,9 +128,9 @@ def observe(trajectory: Trajectory, paths: Paths, array: UPA, frequencies_hz: Ar
 def _element_delays(paths: Paths, array: UPA, snapshot: int, slots: NDArray[np.bool_]) -> Float:
     """Delays [path, antenna] in s of the used slots of one snapshot."""
     delay = paths.delay_s[snapshot, slots]
-    if delay.shape[1] == array.num_elements and delay.shape[1] > 1:
+    if delay.shape[1] == array.num_antennas and delay.shape[1] > 1:
         return np.asarray(delay)
-    return np.asarray(delay - paths.arrival[snapshot, slots] @ array.element_offsets.T / SPEED_OF_LIGHT)
+    return np.asarray(delay - paths.arrival[snapshot, slots] @ array.antenna_offsets.T / SPEED_OF_LIGHT)
 
 
 def _unit_phasor(cycles: Float) -> Complex:
@@ -151,7 +151,7 @@ def _checked_frequencies(paths: Paths, frequencies_hz: ArrayLike | None) -> Floa
 
 
 def _check_array(paths: Paths, array: UPA) -> None:
-    if paths.gain.shape[2] not in (1, array.num_elements):
+    if paths.gain.shape[2] not in (1, array.num_antennas):
         raise InputError(
             f"paths of {paths.gain.shape[2]} antennas do not fit {array.rows} x {array.cols} elements: "
             "use the array that they were traced with"
