@@ -1,7 +1,7 @@
 # `make demo` on a bare machine does everything; the other targets also set themselves up first.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: setup demo test lint docs clean help
+.PHONY: setup extras demo test lint docs clean help
 
 BIN := .venv/bin
 ARGS ?=
@@ -9,13 +9,16 @@ ARGS ?=
 setup: ## make .venv with the locked dependencies and a usable LLVM
 	@bash scripts/bootstrap.sh
 
+extras: ## as setup, and the optional parts: SUMO, 3GPP channels, map download, terrain, Dask
+	@bash scripts/bootstrap.sh --extras
+
 demo: setup ## street map to reconstructed channels; e.g. make demo ARGS="--osm FILE"
 	$(BIN)/channelfm demo $(ARGS)
 
-test: setup ## the whole test suite with coverage; e.g. make test ARGS="-m 'not slow'"
+test: extras ## the whole test suite with coverage; e.g. make test ARGS="-m 'not slow'"
 	$(BIN)/python -m pytest --cov=channelfm --cov-report=term $(ARGS)
 
-lint: setup ## ruff, mypy --strict, and the import rules of docs/architecture.md
+lint: extras ## ruff, mypy --strict, and the import rules of docs/architecture.md
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -95,18 +95,30 @@ def demo(
 
 @app.command(epilog="Example: channelfm scene monaco.osm.pbf --out scenes/monaco")
 def scene(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A map: .osm, .osm.gz, .osm.bz2 or .osm.pbf.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the scene goes.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A map: .osm, .gz, .bz2, .pbf or Overpass JSON.")
+    ] = None,
+    place: Annotated[
+        str | None, typer.Option(metavar="NAME|W,S,E,N", help="Download this place or box instead (OpenStreetMap).")
+    ] = None,
     bbox: Annotated[str | None, typer.Option(metavar="W,S,E,N", help="Cut the map to this box, in degrees.")] = None,
+    terrain: Annotated[Path | None, typer.Option(metavar="FILE", help="Ground heights: GeoTIFF or ASC.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of heights that the map does not tell.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print scene.json instead of a summary.")] = False,
 ) -> None:
-    """Turn a map into meshes, a Sionna scene file and scene.json."""
+    """Turn a map into meshes, a Sionna scene file, scene.json and a picture."""
     from channelfm import scenes
     from channelfm.scenes.export import write_scene
+    from channelfm.scenes.pictures import draw_scene
 
-    built = scenes.from_osm(file, bbox=_parse_bbox(bbox), seed=seed)
+    if (file is None) == (place is None):
+        raise InputError("give one map: a file, or --place to download")
+    built = scenes.from_osm(
+        file or _download(str(place), out), None if bbox is None else _parse_bbox(bbox), seed, terrain
+    )
     write_scene(built, out)
+    draw_scene(built, out / "scene.png")
     if as_json:
         print((out / "scene.json").read_text(encoding="utf-8"))
         return
@@ -123,16 +135,54 @@ def scene(
 def generate(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The data set's folder; an unfinished one is finished.")],
     recipe: RecipeFile = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes here; one per core by default.")] = None,
+    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Dask cluster instead.")] = None,
+    dask_local: Annotated[int | None, typer.Option(min=1, metavar="N", help="Start N Dask workers here.")] = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Make part I of N only (plain clusters).")] = None,
     config: Config = None,
     settings: Setting = None,
 ) -> None:
-    """Make a channel data set from a recipe; interrupted runs resume."""
+    """Make a channel data set from a recipe; interrupted runs resume, and any number of workers make the same bytes."""
+    from channelfm.datasets.generate import Workforce, generate_part
     from channelfm.datasets.generate import generate as make
 
-    dataset = make(
-        _the_recipe(recipe, config), out, settings or (), announce=lambda stage, text: print(f"{stage}: {text}")
-    )
-    _print_counts(dataset)
+    chosen, force = _the_recipe(recipe, config), Workforce(workers, dask, dask_local)
+    common: dict[str, Any] = {"announce": lambda stage, text: print(f"{stage}: {text}"), "workforce": force}
+    if shard is None:
+        _print_counts(make(chosen, out, settings or (), **common))
+        return
+    part, parts = _parse_shard(shard)
+    dataset = generate_part(chosen, out, part, parts, settings or (), **common)
+    if dataset is None:
+        print(f"part {part} of {parts} is done; the data set is complete when the last part is")
+    else:
+        _print_counts(dataset)
+
+
+@app.command("import", epilog="Example: channelfm import arrays h.npz --out data/h -s axes=snapshot,antenna,frequency")
+def import_(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="arrays (.npz, .npy, .mat), deepmimo or sionna.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The file or folder.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The data set's folder, new or empty.")],
+    settings: Setting = None,
+) -> None:
+    """Take other people's channels into a data set; -s gives axes, array and the phase convention."""
+    from channelfm.datasets.exchange import import_dataset
+
+    _print_counts(import_dataset(kind, path, out, settings or ()))
+
+
+@app.command(epilog="Example: channelfm export data/mini --to npz --out export/mini")
+def export(
+    path: Annotated[Path, typer.Argument(metavar="DATASET", help="A data set's folder.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="npz or mat.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")],
+) -> None:
+    """Write a data set's channels as plain arrays, one file for each split of each scene."""
+    from channelfm.datasets.exchange import export_dataset
+
+    for file in export_dataset(path, to, out):
+        print(file)
 
 
 @app.command(epilog="Example: channelfm pretrain pretrain-cddim-demo --data data/mini --out runs/mini -s steps=500")
@@ -204,8 +254,8 @@ def info(
         from channelfm.datasets.dataset import open_dataset
 
         dataset = open_dataset(path, verify=True)
-        print(f"{path}: data set '{dataset.name}', {len(dataset)} snapshots, every hash verified")
-        _print_counts(dataset)
+        _print_card(dataset)
+        print(f"{path}: {len(dataset)} snapshots in {len(dataset.manifest.shards)} shards, every hash verified")
     else:
         _print_checkpoint(path)
 
@@ -217,14 +267,28 @@ def _the_recipe(recipe: str | None, config: str | None) -> str:
     return str(recipe if config is None else config)
 
 
-def _parse_bbox(text: str | None) -> tuple[float, float, float, float] | None:
-    if text is None:
-        return None
+def _parse_bbox(text: str) -> tuple[float, float, float, float]:
     try:
         west, south, east, north = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"--bbox {text}: give four numbers west,south,east,north in degrees") from error
+        raise InputError(f"bbox {text}: give four numbers west,south,east,north in degrees") from error
     return west, south, east, north
+
+
+def _download(place: str, folder: Path) -> Path:
+    """The map of a named place, or of a box written W,S,E,N, in the scene's folder."""
+    from channelfm.maps.download import download_map
+
+    is_box = place.count(",") == 3 and not any(letter.isalpha() for letter in place)
+    return download_map(_parse_bbox(place) if is_box else place, folder / "map.osm")
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    try:
+        part, parts = (int(number) for number in text.split("/"))
+    except ValueError as error:
+        raise InputError(f"--shard {text}: write it as I/N, e.g. 1/4") from error
+    return part, parts
 
 
 def _print_counts(dataset: Dataset) -> None:
@@ -240,6 +304,20 @@ def _print_counts(dataset: Dataset) -> None:
     for scene_entry in dataset.manifest.scenes:
         if scene_entry.attribution:
             print(f"{scene_entry.name}: {scene_entry.attribution}")
+
+
+def _print_card(dataset: Dataset) -> None:
+    """The card as it lies in the folder; without one (an imported set, say), the counts."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from channelfm.datasets.card import CARD
+
+    card = dataset.folder / CARD
+    if card.is_file():
+        Console().print(Markdown(card.read_text(encoding="utf-8")))
+    else:
+        _print_counts(dataset)
 
 
 def _print_checkpoint(folder: Path) -> None:

@@ -79,7 +79,7 @@ def run_demo(
     spacing = dataset.array().spacing_wavelengths
     predictors = [*(BASELINES[name](spacing_wavelengths=spacing) for name in settings.evaluation.predictors), model]
     file = out / f"evaluation-{_key(model_key, settings.evaluation.content_hash())}.json"
-    results = _evaluate(settings.evaluation, predictors, dataset, file, tell)
+    results = _evaluate(settings, predictors, dataset, file, tell)
     write_results(out / "results.json", results)
     tell.start()
     _report(settings, dataset, predictors, results, out / "report.html")
@@ -126,7 +126,7 @@ def _train(settings: DemoRecipe, dataset: Dataset, folder: Path, tell: _Teller) 
 
 
 def _evaluate(
-    recipe: EvaluationRecipe, predictors: Sequence[Predictor], dataset: Dataset, file: Path, tell: _Teller
+    settings: DemoRecipe, predictors: Sequence[Predictor], dataset: Dataset, file: Path, tell: _Teller
 ) -> Results:
     """Measure all predictors on the held-out flight, or take the measurement that is there."""
     if file.is_file():
@@ -134,11 +134,12 @@ def _evaluate(
             stored: Results = json.loads(file.read_text(encoding="utf-8"))
             tell.step("evaluation", f"{len(stored['rows'])} rows, reused")
             return stored
+    recipe = settings.evaluation
     channels, left_out = measured_channels(recipe, dataset)
     tell.start()
     rows = evaluate(predictors, channels.grid, recipe.mask_ratios, recipe.seed, tell.progress)
     results = Results(
-        rows=rows, scene=dataset.scenes[0], seed=dataset.manifest.recipe.seed, versions=versions(), left_out=left_out
+        rows=rows, scene=dataset.scenes[0], seed=settings.data.seed, versions=versions(), left_out=left_out
     )
     write_results(file, results)
     tell.step("evaluation", f"{len(predictors)} predictors on {len(channels)} links that training never saw")

@@ -10,9 +10,10 @@ import dataclasses
 import json
 import os
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,36 +45,61 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 class Record:
-    """Saving and loading shared by all records: array fields as tensors, the others as JSON."""
+    """Saving and loading shared by all records: array fields as tensors, records within records likewise (their names
+    joined by dots), all else as JSON. ``nested`` names the fields that are records, with their classes."""
+
+    nested: ClassVar[dict[str, type[Record]]] = {}
 
     def save(self, path: str | Path) -> None:
         """Write this record to one safetensors file, atomically."""
-        arrays, plain = {}, {}
-        for item in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, item.name)
-            if isinstance(value, np.ndarray):
-                arrays[item.name] = np.ascontiguousarray(value)
-            else:
-                plain[item.name] = value
+        arrays, plain = self._parts()
         content = json.dumps({"record": type(self).__name__, "fields": plain}, default=_to_plain, sort_keys=True)
         # one metadata key only: safetensors writes several in random order, and equal records must have equal bytes
         write_atomically(Path(path), serialize(arrays, metadata={"channelfm": content}))
 
+    def _parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Arrays and plain values by field."""
+        arrays: dict[str, NDArray[Any]] = {}
+        plain: dict[str, Any] = {}
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                arrays[item.name] = np.ascontiguousarray(value)
+            elif isinstance(value, Record):
+                inner, plain[item.name] = value._parts()
+                arrays |= {f"{item.name}.{name}": array for name, array in inner.items()}
+            else:
+                plain[item.name] = value
+        return arrays, plain
+
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a record back; raises InputError (no file) or IntegrityError (not this record, or broken)."""
+    def _of_parts(cls, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> Self:
+        values = dict(plain)
+        for field_name, kind in cls.nested.items():
+            inner = {name.removeprefix(f"{field_name}."): array for name, array in arrays.items() if "." in name}
+            values[field_name] = kind._of_parts(inner, values.pop(field_name))
+        own = {name: array for name, array in arrays.items() if "." not in name}
+        decoded = cls._decode({key: value for key, value in values.items() if key not in cls.nested})
+        return cls(**own, **decoded, **{key: values[key] for key in cls.nested})
+
+    @classmethod
+    def load(cls, path: str | Path, unread: Collection[str] = ()) -> Self:
+        """Read a record back; arrays named in ``unread`` stay on disk and come with a second axis of length 0.
+
+        Raises InputError (no file) or IntegrityError (not this record, or broken).
+        """
         if not Path(path).is_file():
             raise InputError(f"{path}: no such file; give the path of a saved {cls.__name__}")
         try:
             with safe_open(str(path), framework="numpy") as file:
                 header = json.loads((file.metadata() or {}).get("channelfm", "{}"))
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+                arrays = {name: _read(file, name, name in unread) for name in file.keys()}  # noqa: SIM118 (no mapping)
         except (SafetensorError, OSError, ValueError) as error:
             raise IntegrityError(f"{path}: not a whole safetensors file ({error}); write it again") from error
         if header.get("record") != cls.__name__:
             raise IntegrityError(f"{path}: holds a {header.get('record', 'foreign file')}, not a {cls.__name__}")
         try:
-            return cls(**arrays, **cls._decode(header["fields"]))
+            return cls._of_parts(arrays, header["fields"])
         except (TypeError, KeyError) as error:
             raise IntegrityError(f"{path}: not a {cls.__name__} of this version ({error}); write it again") from error
 
@@ -81,6 +107,13 @@ class Record:
     def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:
         """Turn JSON values back into the types of the fields; records with nested records override it."""
         return plain
+
+
+def _read(file: Any, name: str, unread: bool) -> NDArray[Any]:
+    if not unread:
+        return np.asarray(file.get_tensor(name))
+    shape = file.get_slice(name).get_shape()
+    return np.zeros((shape[0], 0, *shape[2:]), np.complex64)
 
 
 def _to_plain(value: Any) -> Any:
@@ -100,6 +133,7 @@ class Origin:
     latitude_deg: float
     longitude_deg: float
     crs: str  # PROJ string of the local projection, metres, x east, y north
+    height_m: float = 0.0  # of z = 0 in the height raster of the terrain; 0 on flat ground
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv with the locked dependencies and sees to it that a usable LLVM is there. Safe to run again:
 # a second run that finds nothing changed ends at once. Needs only python3, a package registry and (for LLVM) apt.
+# With --extras also the optional parts that tests use: SUMO, Sionna PHY, map download, terrain, Dask (about 1 GB).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -96,6 +97,15 @@ install_packages() {
     fingerprint >"$venv/.fingerprint"
 }
 
+install_extras() {
+    local mark="$venv/.fingerprint-extras"
+    if [ "$(cat "$mark" 2>/dev/null)" = "$(sha256sum requirements-extras.lock | cut -d' ' -f1)" ]; then return; fi
+    say "installing $(grep -c == requirements-extras.lock) packages of the optional parts"
+    "$venv/bin/python" -m pip --disable-pip-version-check install -q -r requirements-extras.lock ||
+        die "pip could not install requirements-extras.lock; see its message above"
+    sha256sum requirements-extras.lock | cut -d' ' -f1 >"$mark"
+}
+
 # Where the library that Dr.Jit can use lies, as `python -m channelfm.tracing.llvm` last said: "PATH (LLVM VERSION)".
 known_llvm() { sed -n '1s/ (LLVM .*)$//p' "$venv/.llvm" 2>/dev/null; }
 probe_llvm() { "$venv/bin/python" -m channelfm.tracing.llvm >"$venv/.llvm" 2>"$venv/.llvm-problem"; }
@@ -140,3 +150,4 @@ if [ "$(cat "$venv/.fingerprint" 2>/dev/null)" != "$(fingerprint)" ]; then
 else
     ensure_llvm
 fi
+if [ "${1:-}" = "--extras" ]; then install_extras; fi

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Resolves pyproject.toml afresh (base, rt, dev) in a clean environment and writes requirements.lock.
+# Resolves pyproject.toml afresh in a clean environment: base, rt and dev into requirements.lock; what the other
+# extras add to them into requirements-extras.lock.
 # Run it with Debian 12's Python (PYTHON=/usr/bin/python3): some releases refuse 3.11.2 and accept later ones.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -26,3 +27,18 @@ END
     "$folder/venv/bin/pip" freeze --all --exclude pip | sed 's/+[a-z0-9.]*$//'
 } >"$folder/lock"
 cp "$folder/lock" requirements.lock
+
+"$folder/venv/bin/python" - >"$folder/wanted-extras" <<'END'
+import tomllib
+
+with open("pyproject.toml", "rb") as file:
+    extras = tomllib.load(file)["project"]["optional-dependencies"]
+print(*extras["sumo"], *extras["threegpp"], *extras["maps"], *extras["dask"], sep="\n")
+END
+"$folder/venv/bin/pip" install -q --constraint requirements.lock -r "$folder/wanted-extras"
+"$folder/venv/bin/pip" check
+{
+    sed '/^[^#]/,$d' requirements-extras.lock
+    "$folder/venv/bin/pip" freeze --all --exclude pip | sed 's/+[a-z0-9.]*$//' | grep -vxFf requirements.lock
+} >"$folder/lock-extras"
+cp "$folder/lock-extras" requirements-extras.lock

@@ -1,5 +1,6 @@
 """Paths -> channels over time, frequency and antenna, and their transforms to angle, delay and range."""
 
+from channelfm.channels.compact import CompactPaths, compress, expand
 from channelfm.channels.synthesis import observe, plane_wave, synthesize, synthesize_symbols
 from channelfm.channels.transforms import (
     PolarCodebook,
@@ -12,8 +13,11 @@ from channelfm.channels.transforms import (
 )
 
 __all__ = [
+    "CompactPaths",
     "PolarCodebook",
     "angle_delay",
+    "compress",
+    "expand",
     "from_angle_delay",
     "matched_filter_power",
     "observe",

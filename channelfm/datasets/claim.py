@@ -10,8 +10,8 @@ from pathlib import Path
 
 import channelfm
 from channelfm.datasets.manifest import RECIPE
-from channelfm.datasets.recipe import DatasetRecipe
-from channelfm.datasets.shards import SHARD_FOLDER, sweep_leftovers
+from channelfm.datasets.recipe import DatasetRecipe, ForeignRecipe
+from channelfm.datasets.shards import SHARD_FOLDER
 from channelfm.errors import InputError, IntegrityError
 from channelfm.records import write_atomically
 
@@ -19,17 +19,26 @@ _BYTES_DEPEND_ON = ("numpy", "osmium", "shapely", "sionna-rt", "mitsuba", "drjit
 
 
 def recipe_identity(recipe: DatasetRecipe) -> str:
-    """Hash of a recipe and of the contents of the map files it names: a moved map is equal, an edited one is not.
+    """Hash of a recipe and of the contents of the files it names: a moved map is equal, an edited one is not.
 
-    Raises InputError for a map file that is not there.
+    Raises InputError for a file that is not there.
     """
     plain = recipe.model_dump(mode="json")
     for scene, values in zip(recipe.scenes, plain["scenes"], strict=True):
-        if scene.map_file is not None:
-            if not scene.map_file.is_file():
-                raise InputError(f"scene '{scene.name}': {scene.map_file}: no such map file; give an .osm or .osm.pbf")
-            values["source"] = "osm:" + hashlib.sha256(scene.map_file.read_bytes()).hexdigest()
+        if scene.kind == "osm":
+            values["source"] = "osm:" + _contents(scene.where, f"scene '{scene.name}'", "give an .osm or .osm.pbf")
+        if scene.terrain is not None:
+            values["terrain"] = _contents(scene.terrain, f"scene '{scene.name}'", "give a GeoTIFF or ASC raster")
+    for flight, values in zip(recipe.flights, plain["flights"], strict=True):
+        if flight.file is not None:
+            values["file"] = _contents(flight.file, f"flight '{flight.name}'", "give a CSV of positions")
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _contents(path: str, what: str, remedy: str) -> str:
+    if not Path(path).is_file():
+        raise InputError(f"{what}: {path}: no such file; {remedy}")
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def library_versions() -> dict[str, str]:
@@ -41,7 +50,7 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def claim_folder(folder: Path, recipe: DatasetRecipe, identity: str, versions: dict[str, str]) -> None:
+def claim_folder(folder: Path, recipe: DatasetRecipe | ForeignRecipe, identity: str, versions: dict[str, str]) -> None:
     """Take a folder for a recipe: a new or empty one, or one that was begun with the same recipe and versions.
 
     A claim under which no shard was written yet gives way. Raises InputError for any other folder, and IntegrityError
@@ -55,7 +64,6 @@ def claim_folder(folder: Path, recipe: DatasetRecipe, identity: str, versions: d
         raise InputError(f"{folder}: is a file; give a folder for the data set")
     if folder.is_dir() and not path.is_file() and any(not item.name.startswith(".") for item in folder.iterdir()):
         raise InputError(f"{folder}: holds files that are no data set; give an empty or new folder")
-    sweep_leftovers(path)
     content = {"identity": identity, "versions": versions, "recipe": recipe.model_dump(mode="json")}
     write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors import safe_open
 
 from channelfm.arrays import UPA
+from channelfm.channels.compact import CompactPaths
 from channelfm.datasets.manifest import Manifest, SceneEntry
+from channelfm.datasets.samples import Samples
 from channelfm.datasets.shards import ShardEntry
+from channelfm.datasets.storage import PathChannels, labels_only, load_stored, restored
 from channelfm.errors import InputError
 from channelfm.records import Channels, Scene, Trajectory
 
@@ -62,22 +63,49 @@ class Dataset:
     def load(self, split: str, scene: str | None = None) -> Channels:
         """All snapshots of a split (of one scene, if named), in the recipe's order, in memory.
 
-        Raises InputError for an unknown split or scene, IntegrityError for a broken shard.
+        Whatever the form they are stored in, the response is complex64 at the recipe's frequencies. Raises InputError
+        for an unknown split or scene, IntegrityError for a broken shard.
         """
-        shards = self._shards(split, scene)
-        return concatenate([Channels.load(self.folder / shard.file) for shard in shards])
+        return concatenate([self._channels(shard) for shard in self._shards(split, scene)])
+
+    def labels(self, split: str, scene: str | None = None) -> Channels:
+        """What ``load`` returns without the responses (their antenna axis is empty): positions, flags and the like."""
+        return concatenate([self._labels(shard) for shard in self._shards(split, scene)])
+
+    def paths(self, split: str, scene: str | None = None) -> list[tuple[UPA, CompactPaths]]:
+        """The compact paths of a split, shard by shard, each with the array that it was traced for.
+
+        Raises InputError where a data set does not store paths.
+        """
+        stored = [(shard, self._stored(shard)) for shard in self._shards(split, scene)]
+        found = [
+            (self.array(shard.scene, shard.station), record.paths)
+            for shard, record in stored
+            if isinstance(record, PathChannels)
+        ]
+        if len(found) < len(stored):
+            raise InputError(f"{self.folder}: holds responses, no paths; generate it with -s channel.storage=paths")
+        return found
 
     def samples(self, split: str) -> Samples:
         """Random access to the responses of a split without reading the rest."""
-        return Samples(self.folder, self._shards(split, None))
+        shards = self._shards(split, None)
+        return Samples(self.folder, shards, [self.array(shard.scene, shard.station) for shard in shards])
 
     def scene(self, name: str | None = None) -> Scene:
-        """The 3-D scene, by name; without a name, the only (or first) one."""
-        return Scene.load(self.folder / self._scene_entry(name).record.file)
+        """The 3-D scene, by name; without a name, the only (or first) one. InputError where there is none."""
+        entry = self._scene_entry(name)
+        if entry.record is None:
+            raise InputError(f"{self.folder}: '{entry.name}' is a name without a 3-D scene (stochastic or imported)")
+        return Scene.load(self.folder / entry.record.file)
 
-    def array(self, scene: str | None = None) -> UPA:
-        """The array as it stands in a scene; without a name, in the only (or first) one."""
-        return self._scene_entry(scene).array
+    def array(self, scene: str | None = None, station: str | None = None) -> UPA:
+        """The array as it stands in a scene, at a station; without names, in the only (or first) one."""
+        arrays = self._scene_entry(scene).arrays
+        name = next(iter(arrays)) if station is None else station
+        if name not in arrays:
+            raise InputError(f"{self.folder}: no station '{name}'; it has: {', '.join(arrays)}")
+        return arrays[name]
 
     def trajectory(self, split: str, scene: str | None = None) -> Trajectory:
         """The movement behind a split, rebuilt from the labels of its snapshots."""
@@ -92,8 +120,18 @@ class Dataset:
 
     def verify(self) -> None:
         """Compare the hash of every file with the manifest; IntegrityError names the first that differs."""
-        for entry in (*(scene.record for scene in self.manifest.scenes), *self.manifest.shards):
+        records = [scene.record for scene in self.manifest.scenes if scene.record is not None]
+        for entry in (*records, *self.manifest.shards):
             entry.check(self.folder)
+
+    def _stored(self, shard: ShardEntry) -> Channels:
+        return load_stored(self.folder / shard.file, shard.form)
+
+    def _labels(self, shard: ShardEntry) -> Channels:
+        return labels_only(load_stored(self.folder / shard.file, shard.form, unread=("response",)))
+
+    def _channels(self, shard: ShardEntry) -> Channels:
+        return restored(self._stored(shard), self.array(shard.scene, shard.station))
 
     def _shards(self, split: str, scene: str | None) -> list[ShardEntry]:
         if split not in self.splits:
@@ -109,27 +147,6 @@ class Dataset:
             if name in (None, entry.name):
                 return entry
         raise InputError(f"{self.folder}: no scene '{name}'; it has: {', '.join(self.scenes)}")
-
-
-class Samples:
-    """Responses of a split by number, each read on demand from a memory-mapped shard."""
-
-    def __init__(self, folder: Path, shards: Sequence[ShardEntry]) -> None:
-        files: list[Any] = [safe_open(str(folder / shard.file), framework="numpy") for shard in shards]
-        self._responses = [file.get_slice("response") for file in files]
-        self._first = np.concatenate([[0], np.cumsum([shard.snapshots for shard in shards])])
-
-    def __len__(self) -> int:
-        return int(self._first[-1])
-
-    def __getitem__(self, number: int) -> NDArray[np.complex64]:
-        """The response complex64 [antenna, F] of one snapshot; raises IndexError past the end."""
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"sample {number} of {len(self)}")
-        number %= len(self)
-        shard = int(np.searchsorted(self._first, number, side="right")) - 1
-        inside = number - int(self._first[shard])
-        return np.asarray(self._responses[shard][inside : inside + 1][0])
 
 
 def concatenate(parts: Sequence[Channels]) -> Channels:

@@ -11,24 +11,25 @@ from typing import Any, Self
 
 from channelfm.arrays import UPA
 from channelfm.config import parse_recipe
-from channelfm.datasets.recipe import DatasetRecipe
-from channelfm.datasets.shards import FileEntry, ShardEntry, sweep_leftovers
+from channelfm.datasets.recipe import DatasetRecipe, ForeignRecipe
+from channelfm.datasets.shards import FileEntry, ShardEntry
 from channelfm.errors import InputError, IntegrityError
 from channelfm.records import write_atomically
 
 MANIFEST = "manifest.json"
 RECIPE = "recipe.json"
-FORMAT = 1
+FORMAT = 2
 COUNTED = ("snapshots", "near_field", "line_of_sight", "without_path")
 
 
 @dataclass(frozen=True)
 class SceneEntry:
-    """A scene of the data set: its record's file, where its array stands, whom to credit for the map."""
+    """A scene of the data set: the file of its record (None where channels came without a scene), the arrays in it by
+    the names of their stations, whom to credit for the map."""
 
     name: str
-    record: FileEntry
-    array: UPA
+    record: FileEntry | None
+    arrays: dict[str, UPA]
     attribution: str
 
 
@@ -40,7 +41,7 @@ class Manifest:
     ``versions`` are those of the libraries that the bytes depend on. No wall time is in here.
     """
 
-    recipe: DatasetRecipe
+    recipe: DatasetRecipe | ForeignRecipe
     identity: str
     versions: dict[str, str]
     scenes: tuple[SceneEntry, ...]
@@ -69,14 +70,12 @@ class Manifest:
         """Write ``manifest.json`` atomically; equal data sets have equal bytes."""
         plain = self._plain()
         content = json.dumps(plain | {"seal": _seal(plain)}, indent=1, sort_keys=True)
-        sweep_leftovers(folder / MANIFEST)
         write_atomically(folder / MANIFEST, content.encode())
 
     def _plain(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "name": self.recipe.name,
-            "seed": self.recipe.seed,
             "recipe": self.recipe.model_dump(mode="json"),
             "recipe_hash": self.recipe.content_hash(),
             "identity": self.identity,
@@ -104,11 +103,17 @@ class Manifest:
             raise IntegrityError(f"{path}: was altered after it was written (its seal does not fit); {_REMEDY}")
         if plain["format"] != FORMAT:
             raise InputError(f"{path}: has format {plain['format']}, this version reads {FORMAT}; generate it anew")
+        foreign = "imported_from" in plain["recipe"]
+        recipe: DatasetRecipe | ForeignRecipe = (
+            parse_recipe(ForeignRecipe, plain["recipe"], str(path))
+            if foreign
+            else parse_recipe(DatasetRecipe, plain["recipe"], str(path))
+        )
         return cls(
-            recipe=parse_recipe(DatasetRecipe, plain["recipe"], str(path)),
+            recipe=recipe,
             identity=plain["identity"],
             versions=plain["versions"],
-            scenes=tuple(_decode_scene(item) for item in plain["scenes"]),
+            scenes=tuple(decode_scene(item) for item in plain["scenes"]),
             shards=tuple(ShardEntry(**item) for item in plain["shards"]),
         )
 
@@ -116,11 +121,17 @@ class Manifest:
 _REMEDY = "run generate again with the same recipe, whole shards are kept"
 
 
-def _decode_scene(item: dict[str, Any]) -> SceneEntry:
-    array: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in item["array"].items()
-    }
-    return SceneEntry(item["name"], FileEntry(**item["record"]), UPA(**array), item["attribution"])
+def decode_scene(item: dict[str, Any]) -> SceneEntry:
+    """A scene's entry from its JSON values."""
+    record = None if item["record"] is None else FileEntry(**item["record"])
+    return SceneEntry(
+        item["name"], record, {key: _array(value) for key, value in item["arrays"].items()}, item["attribution"]
+    )
+
+
+def _array(values: dict[str, Any]) -> UPA:
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return UPA(**plain)
 
 
 def _seal(plain: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import fnmatch
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -36,38 +36,70 @@ class ArrayRecipe(Recipe):
     pattern: ElementPattern = "tr38901"
     polarization: Polarization = "V"
 
-    def at(self, position: tuple[float, float, float]) -> UPA:
-        """The array with its centre at ``position`` [m]."""
+    def at(
+        self, position: tuple[float, float, float], orientation_rad: tuple[float, float, float] | None = None
+    ) -> UPA:
+        """The array with its centre at ``position`` [m], and another orientation where one is given."""
         return UPA(
             rows=self.rows,
             cols=self.cols,
             carrier_hz=self.carrier_hz,
             position=position,
             spacing_wavelengths=self.spacing_wavelengths,
-            orientation_rad=self.orientation_rad,
+            orientation_rad=orientation_rad or self.orientation_rad,
             pattern=self.pattern,
             polarization=self.polarization,
         )
 
 
-class SceneRecipe(Recipe):
-    """Where a scene comes from.
+class StationRecipe(Recipe):
+    """One of several base stations: where its array stands and looks, where that differs from the ArrayRecipe.
 
-    ``source`` is ``builtin:NAME`` (e.g. ``builtin:munich``), ``osm:PATH`` (relative to the working directory) or
-    ``procedural:SEED``. ``bbox`` (west, south, east, north in degrees) cuts a map; ``region_m`` (x_min, y_min, x_max,
-    y_max) replaces the scene's region of interest, in which users move and on whose edge the array stands.
+    ``scenes`` names the scenes it stands in, also by patterns such as "london-*"; empty = every scene.
     """
 
     name: Name
-    source: Annotated[str, Field(pattern=r"^(builtin:\w+|osm:.+|procedural:\d+)$")]
+    position: tuple[float, float, float] | Literal["auto"] = "auto"
+    orientation_rad: tuple[float, float, float] | None = None
+    scenes: tuple[str, ...] = ()
+
+
+class SceneRecipe(Recipe):
+    """Where a scene comes from.
+
+    ``source`` is one of
+
+    - ``builtin:NAME``, e.g. ``builtin:munich``;
+    - ``osm:PATH``: a map file (relative to the working directory);
+    - ``city:NAME``: a crop of a city of the LAETwin-XL paper (``city:sydney-suburban`` of its outskirts), downloaded
+      once into the data set's folder; ``crop`` numbers the crops, each ``crop_m`` wide;
+    - ``procedural:SEED`` or ``procedural:SEED/STYLE``;
+    - ``threegpp:MODEL``: no scene at all but a stochastic model of TR 38.901, e.g. ``threegpp:cdl-c``.
+
+    ``bbox`` (west, south, east, north in degrees) cuts a map; ``region_m`` (x_min, y_min, x_max, y_max) replaces the
+    scene's region of interest, in which users move and on whose edge the array stands. ``terrain`` is a GeoTIFF or ASC
+    height raster under a map.
+    """
+
+    name: Name
+    source: Annotated[
+        str, Field(pattern=r"^(builtin:\w+|osm:.+|city:[a-z-]+|procedural:\d+(/[a-z]+)?|threegpp:(cdl-[a-e]|umi|uma))$")
+    ]
     bbox: tuple[float, float, float, float] | None = None
     region_m: tuple[float, float, float, float] | None = None
+    terrain: str | None = None
+    crop: int = Field(default=0, ge=0)
+    crop_m: Positive = 600.0
 
     @property
-    def map_file(self) -> Path | None:
-        """The map that the scene is read from, or None."""
-        kind, _, where = self.source.partition(":")
-        return Path(where) if kind == "osm" else None
+    def kind(self) -> str:
+        """ "builtin", "osm", "city", "procedural" or "threegpp"."""
+        return self.source.partition(":")[0]
+
+    @property
+    def where(self) -> str:
+        """What stands behind the kind: a name, a path, a seed or a model."""
+        return self.source.partition(":")[2]
 
 
 class FieldOfView(Recipe):
@@ -86,6 +118,10 @@ class FieldOfView(Recipe):
 class FlightRecipe(Recipe):
     """Several users that move through one scene; one user is one work unit, hence one shard.
 
+    ``scenes`` are names or patterns such as "london-*"; empty = every scene.
+    ``kind`` names the mobility model: ``cruise``, ``street_guided`` and ``sumo_guided`` (real SUMO on the scene's map)
+    fly; ``vehicles`` and ``pedestrians`` stay on the ground; ``recorded`` reads the first ``num_uavs`` tracks of
+    ``num_steps`` points from the CSV ``file``.
     ``before_array`` confines the users to a rectangle before the array, else they roam the scene's region.
     ``altitude_m`` are metres above ground; ``below_array_m`` instead counts them down from the array's centre.
     ``seed: null`` derives one from the recipe's seed and the names of scene and flight.
@@ -93,8 +129,9 @@ class FlightRecipe(Recipe):
 
     name: Name
     split: Literal["train", "val", "test"]
-    scenes: tuple[str, ...] = ()  # names; empty = every scene
-    kind: Literal["cruise", "street_guided"] = "cruise"
+    scenes: tuple[str, ...] = ()
+    kind: Literal["cruise", "street_guided", "sumo_guided", "vehicles", "pedestrians", "recorded"] = "cruise"
+    file: str | None = None
     num_uavs: int = Field(default=4, ge=1)
     num_steps: int = Field(default=25, ge=1)
     interval_s: Positive = 1.0
@@ -114,11 +151,16 @@ class FlightRecipe(Recipe):
                 raise ValueError(f"{field} = {list(interval)}: give the smaller value first")
         if self.altitude_m is not None and self.below_array_m is not None:
             raise ValueError("give altitude_m or below_array_m, not both")
+        if (self.kind == "recorded") != (self.file is not None):
+            raise ValueError("kind 'recorded' and a CSV file belong together: give both or neither")
         return self
 
 
 class TracingRecipe(Recipe):
-    """How paths are found; the fields are those of :func:`channelfm.trace`.
+    """How paths are found; the fields are those of :class:`channelfm.tracing.Tracer`.
+
+    ``lattice_m`` traces only points this far apart along each track and interpolates path by path between them: for
+    sequences of milliseconds (see :func:`channelfm.tracing.sequences.trace_sequence`).
 
     ``method: auto`` takes the ray tracer, or without an LLVM the NumPy image method, said aloud; the manifest keeps
     for every shard which one it was.
@@ -128,19 +170,41 @@ class TracingRecipe(Recipe):
     max_depth: int = Field(default=3, ge=0)
     refraction: bool = True
     diffraction: bool = False
-    rays_per_user: int = Field(default=25_000, ge=1)
+    diffuse: bool = False
+    rays: int = Field(default=2_000_000, ge=1)
+    user_pattern: ElementPattern = "tr38901"
+    user_polarization: Literal["V", "H"] = "V"
+    plane_wave_beyond: Positive | None = None
+    lattice_m: Positive | None = None
 
 
 class ChannelRecipe(Recipe):
-    """The frequencies of the response: ``num_subcarriers`` centred on the carrier; one means the carrier itself."""
+    """The frequencies of the response, and the form in which it is stored.
+
+    ``num_subcarriers`` are centred on the carrier; one means the carrier itself. ``duplex_hz`` adds a second band
+    that far above: the downlink of a frequency-division duplex, by reciprocity the same paths at other frequencies.
+    ``storage``: "complex64"; "float16" (real and imaginary part, scaled per snapshot: half the size, about -65 dB
+    away); "paths": the compact path form, from which channels of any frequency are made when they are read.
+    """
 
     num_subcarriers: int = Field(default=1, ge=1)
     subcarrier_spacing_hz: Positive = 30e3  # LAETwin-XL's
+    duplex_hz: Positive | None = None
+    storage: Literal["complex64", "float16", "paths"] = "complex64"
 
     def frequencies_hz(self, carrier_hz: float) -> NDArray[np.float64]:
-        """Absolute frequencies [F] in Hz, symmetric about the carrier."""
+        """Absolute frequencies [F] in Hz, symmetric about the carrier; with ``duplex_hz`` [2 F], uplink first."""
         index = np.arange(self.num_subcarriers) - (self.num_subcarriers - 1) / 2
-        return np.asarray(carrier_hz + index * self.subcarrier_spacing_hz)
+        uplink = np.asarray(carrier_hz + index * self.subcarrier_spacing_hz)
+        return uplink if self.duplex_hz is None else np.concatenate([uplink, uplink + self.duplex_hz])
+
+
+class StochasticRecipe(Recipe):
+    """Settings of the scenes whose source is ``threegpp:MODEL``; see :func:`channelfm.channels.stochastic_channels`."""
+
+    delay_spread_s: Positive | None = None
+    distance_m: Interval | None = None
+    path_loss: bool | None = None
 
 
 class DatasetRecipe(Recipe):
@@ -149,21 +213,48 @@ class DatasetRecipe(Recipe):
     name: Name
     seed: int = Field(default=0, ge=0)
     array: ArrayRecipe = ArrayRecipe()
+    stations: tuple[StationRecipe, ...] = ()
     scenes: tuple[SceneRecipe, ...] = Field(min_length=1)
     flights: tuple[FlightRecipe, ...] = Field(min_length=1)
     tracing: TracingRecipe = TracingRecipe()
     channel: ChannelRecipe = ChannelRecipe()
+    stochastic: StochasticRecipe = StochasticRecipe()
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
         scenes = [scene.name for scene in self.scenes]
         flights = [flight.name for flight in self.flights]
-        for kind, names in (("scene", scenes), ("flight", flights)):
+        stations = [station.name for station in self.stations]
+        for kind, names in (("scene", scenes), ("flight", flights), ("station", stations)):
             repeated = sorted({name for name in names if names.count(name) > 1})
             if repeated:
                 raise ValueError(f"{kind} name '{repeated[0]}' is used twice; rename one")
-        for flight in self.flights:
-            unknown = sorted(set(flight.scenes) - set(scenes))
-            if unknown:
-                raise ValueError(f"flight '{flight.name}' flies in scene '{unknown[0]}', which is not among {scenes}")
+        for kind, items in (("flight", self.flights), ("station", self.stations)):
+            for item in items:
+                for pattern in item.scenes:
+                    if not fnmatch.filter(scenes, pattern):
+                        raise ValueError(f"{kind} '{item.name}' names scene '{pattern}', which is not among {scenes}")
         return self
+
+    def stations_in(self, scene: str) -> tuple[StationRecipe, ...]:
+        """The base stations of a scene; a recipe without ``stations`` has one, "bs", as its ``array`` says."""
+        if not self.stations:
+            return (StationRecipe(name="bs", position=self.array.position),)
+        return tuple(station for station in self.stations if _is_among(scene, station.scenes))
+
+    def flights_in(self, scene: str) -> tuple[FlightRecipe, ...]:
+        """The flights through a scene."""
+        return tuple(flight for flight in self.flights if _is_among(scene, flight.scenes))
+
+
+def _is_among(scene: str, patterns: tuple[str, ...]) -> bool:
+    return not patterns or any(fnmatch.fnmatchcase(scene, pattern) for pattern in patterns)
+
+
+class ForeignRecipe(Recipe):
+    """What is known of a data set that was imported: the file or folder and the settings it was read with."""
+
+    name: Name
+    imported_from: str
+    settings: dict[str, str | float | int | bool | None] = Field(default_factory=dict)
+    attribution: str = ""

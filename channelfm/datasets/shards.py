@@ -43,12 +43,17 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class ShardEntry(FileEntry):
-    """A shard: one user (``unit``) of one flight in one scene, with the counts of its snapshots."""
+    """A shard: one user (``unit``) of one flight in one scene, with the counts of its snapshots.
+
+    ``form`` is the record that the file holds: "Channels", "HalfChannels" or "PathChannels".
+    """
 
     unit: str
+    form: str
     track: int
     split: str
     scene: str
+    station: str
     flight: str
     method: str  # of tracing, as Paths.method says
     snapshots: int
@@ -65,37 +70,47 @@ def _hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sweep_leftovers(path: Path) -> None:
-    """Remove what a killed run left of its attempts to write ``path``; nobody else may be writing it."""
-    for leftover in path.parent.glob(f".{path.name}.*"):
-        leftover.unlink(missing_ok=True)
+def sweep_leftovers(folder: Path) -> None:
+    """Remove what killed runs left of their attempts to write files; nobody else may be writing in the folder."""
+    for leftover in folder.rglob(".*.*.*"):
+        if leftover.is_file():
+            leftover.unlink(missing_ok=True)
 
 
 def store_record(folder: Path, file: str, record: Record) -> FileEntry:
     """Write a record into a data set's folder, atomically, and describe the file."""
     path = folder / file
-    sweep_leftovers(path)
     record.save(path)
     return FileEntry(file=file, sha256=_hash_file(path), size=path.stat().st_size)
 
 
 def write_shard(
-    folder: Path, channels: Channels, *, unit: str, split: str, scene: str, flight: str, method: str
+    folder: Path,
+    stored: Channels,
+    *,
+    unit: str,
+    split: str,
+    scene: str,
+    flight: str,
+    method: str,
+    station: str = "bs",
 ) -> ShardEntry:
-    """Write the shard of one unit and then its journal entry; ``channels`` hold a single track."""
-    stored = store_record(folder, f"{SHARD_FOLDER}/{unit}.safetensors", channels)
+    """Write the shard of one unit and then its journal entry; ``stored`` holds a single track (in any storage form)."""
+    file = store_record(folder, f"{SHARD_FOLDER}/{unit}.safetensors", stored)
     entry = ShardEntry(
-        **dataclasses.asdict(stored),
+        **dataclasses.asdict(file),
         unit=unit,
-        track=int(channels.track[0]),
+        form=type(stored).__name__,
+        track=int(stored.track[0]),
         split=split,
         scene=scene,
+        station=station,
         flight=flight,
         method=method,
-        snapshots=len(channels),
-        near_field=int(channels.near_field.sum()),
-        line_of_sight=int(channels.line_of_sight.sum()),
-        without_path=int((~channels.has_path).sum()),
+        snapshots=len(stored),
+        near_field=int(stored.near_field.sum()),
+        line_of_sight=int(stored.line_of_sight.sum()),
+        without_path=int((~stored.has_path).sum()),
     )
     write_journal(folder, unit, entry)
     return entry
@@ -104,7 +119,6 @@ def write_shard(
 def write_journal(folder: Path, name: str, entry: FileEntry) -> None:
     """Record that a file is whole; ``name`` is the unit's."""
     content = json.dumps(dataclasses.asdict(entry), sort_keys=True, indent=1)
-    sweep_leftovers(_journal_path(folder, name))
     write_atomically(_journal_path(folder, name), content.encode())
 
 

@@ -48,13 +48,13 @@ class Extent:
 
 def parse_length(text: str) -> float | None:
     """A length tag in metres: ``12``, ``12 m``, ``12,5``, ``40'``, ``40 ft``, ``40'6"``; of a list ``12;15`` the
-    largest. None if it is not understood, not positive, or above 1000 m."""
+    largest. None if it is not understood, negative, or above 1000 m."""
     values = [_parse_single_length(item.strip()) for item in text.split(";")]
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return None
     longest = max(known)
-    return longest if 0.0 < longest <= HIGHEST_M else None
+    return longest if longest <= HIGHEST_M else None
 
 
 def _parse_single_length(text: str) -> float | None:
@@ -96,13 +96,12 @@ def has_height(tags: dict[str, str]) -> bool:
 def vertical_extent(tags: dict[str, str], osm_id: str, seed: int) -> tuple[Extent, list[str]]:
     """Height, underside and source of a building, and the keys of height tags that were not understood.
 
-    The height comes from ``height`` (source "height"), else ``building:levels`` + ``roof:levels`` (source
-    "levels"), else :func:`default_height` (source "default"). The underside is ``min_height``, else
-    ``building:min_level`` storeys, else 0; canopies (``building=roof``) are slabs of 0.5 m.
+    The height comes from ``height`` (source "height"), else from ``building:levels`` and the roof on top of them,
+    ``roof:height`` or ``roof:levels`` (source "levels"), else :func:`default_height` (source "default"). The
+    underside is ``min_height``, else ``building:min_level`` storeys, else 0; canopies (``building=roof``) are slabs
+    of 0.5 m.
     """
-    unread: list[str] = [
-        key for key in ("height", "building:height") if key in tags and parse_length(tags[key]) is None
-    ]
+    unread: list[str] = [key for key in ("height", "building:height") if key in tags and not parse_length(tags[key])]
     if "building:levels" in tags and parse_levels(tags["building:levels"]) is None:
         unread.append("building:levels")
     building_type = tags.get("building", tags.get("building:part", "yes"))
@@ -118,12 +117,14 @@ def vertical_extent(tags: dict[str, str], osm_id: str, seed: int) -> tuple[Exten
 def _tagged_height(tags: dict[str, str]) -> tuple[float, str] | None:
     for key in ("height", "building:height"):
         height = parse_length(tags.get(key, ""))
-        if height is not None:
+        if height:
             return height, "height"
     levels = parse_levels(tags.get("building:levels", ""))
-    roof_levels = parse_levels(tags.get("roof:levels", "")) or 0.0
-    if levels is not None and levels + roof_levels > 0.0:
-        return (levels + roof_levels) * LEVEL_M, "levels"
+    roof = parse_length(tags.get("roof:height", ""))
+    if roof is None:
+        roof = (parse_levels(tags.get("roof:levels", "")) or 0.0) * LEVEL_M
+    if levels is not None and levels * LEVEL_M + roof > 0.0:
+        return levels * LEVEL_M + roof, "levels"
     return None
 
 

@@ -57,8 +57,9 @@ def replace_outlines(footprints: Sequence[Footprint], owners: dict[int, int], sk
 def cut_overlaps(footprints: Sequence[Footprint], skipped: Counter[str]) -> list[Footprint]:
     """Make all prisms disjoint in volume; touching walls stay.
 
-    Where two overlap, the prism whose loss is smaller gives way: its area is cut, or, if the upper one lies
-    wholly over the lower one, its underside is raised onto the lower roof. Independent of the order given.
+    Where two overlap, the one whose height is a guess gives way to one whose height the map knows, unless that
+    one floats; else the prism whose loss is smaller: its area is cut, or, if the upper one lies wholly over the
+    lower one, its underside is raised onto the lower roof. Independent of the order given.
     """
     ordered = sorted(footprints, key=lambda item: (-item.height_m, -item.area.area, item.osm_id))
     tree = shapely.STRtree([item.area for item in ordered])
@@ -79,14 +80,28 @@ def _separate(a: Footprint, b: Footprint) -> tuple[Footprint | None, Footprint |
     overlap = shapely.intersection(a.area, b.area, grid_size=GRID_M).area
     if overlap < SMALLEST_OVERLAP_M2:
         return a, b
+    if _is_guess(a) and not _is_guess(b) and b.min_height_m <= a.min_height_m:
+        return _cut(a, b), b
     if b.min_height_m >= a.min_height_m:  # b lies within a's heights: cutting b loses nothing
         return a, _cut(b, a)
     if a.height_m == b.height_m:  # a lies within b's heights
         return _cut(a, b), b
     if overlap >= COVERED_SHARE * a.area.area:
-        return dataclasses.replace(a, min_height_m=b.height_m), b
+        return _stand_on(a, b.height_m), b
     loss_below, loss_above = a.min_height_m - b.min_height_m, a.height_m - b.height_m
     return (a, _cut(b, a)) if loss_below <= loss_above else (_cut(a, b), b)
+
+
+def _is_guess(item: Footprint) -> bool:
+    return item.height_source == "default"
+
+
+def _stand_on(item: Footprint, underside_m: float) -> Footprint:
+    """A prism with its underside raised, and its roof no higher than what is left of it."""
+    roof, room = item.roof, item.height_m - underside_m
+    if roof is not None and roof.height_m > room:
+        roof = dataclasses.replace(roof, height_m=room)
+    return dataclasses.replace(item, min_height_m=underside_m, roof=roof)
 
 
 def _cut(item: Footprint, other: Footprint) -> Footprint | None:

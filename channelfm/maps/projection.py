@@ -11,9 +11,8 @@ from channelfm.records import Origin
 
 LARGEST_EXTENT_M = 50_000.0  # beyond it one flat frame stops being a fair picture of a city
 
-Box = tuple[
-    float, float, float, float
-]  # west, south, east, north; east may exceed 180 where a box spans the antimeridian
+# west, south, east, north; east may exceed 180 where a box spans the antimeridian
+Box = tuple[float, float, float, float]
 
 
 def checked_box(bbox: Box) -> Box:
@@ -25,6 +24,21 @@ def checked_box(bbox: Box) -> Box:
     if not (-90.0 <= south < north <= 90.0 and -180.0 <= west <= 180.0 and -180.0 <= east <= 180.0 and west != east):
         raise InputError(f"bbox = {bbox}: give west, south, east, north in degrees, with south < north")
     return west, south, east + 360.0 if east < west else east, north
+
+
+def box_around(latitude: float, longitude: float, size_m: float) -> Box:
+    """(west, south, east, north) in degrees of a square of side ``size_m`` about a point; west > east across the
+    antimeridian. Raises InputError on a point that is not on Earth or a side that is not between 0 and 50 km."""
+    if not (abs(latitude) < 90.0 and abs(longitude) <= 180.0 and 0.0 < size_m <= LARGEST_EXTENT_M):
+        raise InputError(
+            f"a square of {size_m} m about latitude {latitude}, longitude {longitude}: "
+            "give degrees, and a side above 0 and of at most 50 km"
+        )
+    half = size_m / 2.0
+    middle = local_origin((longitude, latitude, longitude, latitude))
+    edges = to_geographic(np.array([(-half, 0.0), (0.0, -half), (half, 0.0), (0.0, half)]), middle)
+    west, east = ((float(value) + 180.0) % 360.0 - 180.0 for value in edges[(0, 2), 0])
+    return west, float(edges[1, 1]), east, float(edges[3, 1])
 
 
 def box_of(lonlat: NDArray[np.float64]) -> Box:

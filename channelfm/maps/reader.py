@@ -15,9 +15,11 @@ from channelfm.errors import InputError
 from channelfm.maps import projection
 from channelfm.maps.areas import Area, area_from_members, area_from_ring
 from channelfm.maps.data import Footprint, MapData
-from channelfm.maps.elements import BUILDING_KEYS, RawMap, Relation, Way, read_elements
+from channelfm.maps.elements import BUILDING_KEYS, RawMap, Relation, Way, is_building
+from channelfm.maps.files import read_elements
 from channelfm.maps.heights import has_height, vertical_extent
 from channelfm.maps.overlaps import cut_overlaps, outlines_of_parts, replace_outlines
+from channelfm.maps.roofs import raise_roof
 from channelfm.maps.tags import building_exclusion, is_oneway, material_of, road_exclusion
 from channelfm.records import Origin, Road
 
@@ -25,7 +27,7 @@ Points = dict[int, tuple[float, float]]  # local metres by node id
 
 
 def read_map(path: str | Path, bbox: projection.Box | None = None, seed: int = 0) -> MapData:
-    """Read an OpenStreetMap extract (.osm, .osm.gz, .osm.bz2, .osm.pbf; recognised by content).
+    """Read an OpenStreetMap extract: .osm, .osm.gz, .osm.bz2, .osm.pbf or Overpass JSON, recognised by content.
 
     Parameters
     ----------
@@ -44,7 +46,7 @@ def read_map(path: str | Path, bbox: projection.Box | None = None, seed: int = 0
     box = _region(raw, bbox, path)
     origin = projection.local_origin(box)
     bounds = projection.local_bounds(box, origin)
-    points = _project(raw, origin)
+    points = _project(raw, origin, skipped)
     found = [*_way_buildings(raw, points, skipped), *_relation_buildings(raw, points, skipped)]
     inside = _within(found, bounds, skipped)
     footprints = _resolve(inside, seed, skipped) if inside else []
@@ -80,23 +82,21 @@ def _region(raw: RawMap, bbox: projection.Box | None, path: str | Path) -> proje
     if raw.box is not None:
         return projection.checked_box(raw.box)
     members = {ref for relation in raw.relations for ref, _ in relation.members}
-    ways = [way for way in raw.ways.values() if way.id in members or _is_building(way.tags)]
+    ways = [way for way in raw.ways.values() if way.id in members or is_building(way.tags)]
     lonlat = [raw.locations[ref] for way in ways for ref in way.refs if ref in raw.locations]
     if not lonlat:
         raise InputError(f"{path}: the map holds no building; choose another extract")
     return projection.box_of(np.array(lonlat))
 
 
-def _is_building(tags: dict[str, str]) -> bool:
-    return any(key in tags for key in BUILDING_KEYS)
-
-
-def _project(raw: RawMap, origin: Origin) -> Points:
-    """All nodes in local metres, on the millimetre grid."""
+def _project(raw: RawMap, origin: Origin, skipped: Counter[str]) -> Points:
+    """Nodes in local metres, on the millimetre grid; those too far away for the frame count as missing."""
     if not raw.locations:
         return {}
     local = projection.to_local(np.array(list(raw.locations.values())), origin).round(3)
-    return dict(zip(raw.locations, map(tuple, local.tolist()), strict=True))
+    near = np.hypot(*local.T) <= projection.LARGEST_EXTENT_M  # false for infinity too: the far side of the globe
+    skipped["node far outside the region"] += int((~near).sum())
+    return {ref: (x, y) for ref, (x, y), keep in zip(raw.locations, local.tolist(), near.tolist(), strict=True) if keep}
 
 
 def _line(way: Way, points: Points) -> NDArray[np.float64]:
@@ -105,7 +105,7 @@ def _line(way: Way, points: Points) -> NDArray[np.float64]:
 
 
 def _is_whole(way: Way, points: Points) -> bool:
-    return all(ref in points for ref in way.refs)
+    return bool(way.refs) and all(ref in points for ref in way.refs)
 
 
 def _way_buildings(raw: RawMap, points: Points, skipped: Counter[str]) -> Iterable[_Building]:
@@ -124,7 +124,7 @@ def _way_buildings(raw: RawMap, points: Points, skipped: Counter[str]) -> Iterab
         reason = building_exclusion(way.tags)
         if reason is None and not _is_whole(way, points):
             reason = "building with missing nodes"
-        if reason is None and way.refs[0] != way.refs[-1]:
+        if reason is None and not way.is_closed:
             reason = "building line that is not closed"
         area = area_from_ring(_line(way, points)) if reason is None else None
         if area is None:
@@ -146,7 +146,7 @@ def _relation_buildings(raw: RawMap, points: Points, skipped: Counter[str]) -> I
         if area is None:
             skipped["multipolygon without a closed outer ring"] += 1
         else:
-            yield _Building(f"relation/{relation.id}", area, relation.tags)
+            yield _Building(relation.osm_id, area, relation.tags)
 
 
 def _member_lines(
@@ -176,7 +176,7 @@ def _within(
 
 
 def _resolve(found: Sequence[_Building], seed: int, skipped: Counter[str]) -> list[Footprint]:
-    """Give every building its heights and material, let parts replace outlines, and cut overlaps."""
+    """Give every building its heights, roof and material, let parts replace outlines, and cut overlaps."""
     plain = [Footprint(item.osm_id, item.area, 0.0, 0.0, "", "", item.is_part) for item in found]
     owners = outlines_of_parts(plain)
     footprints: list[Footprint] = []
@@ -187,6 +187,7 @@ def _resolve(found: Sequence[_Building], seed: int, skipped: Counter[str]) -> li
             tags = _inherited(item.tags, outline.tags)
             named = item.osm_id if has_height(item.tags) else outline.osm_id
         extent, unread = vertical_extent(tags, named, seed)
+        extent, roof = raise_roof(tags, item.area, extent, skipped)
         skipped["height tag not understood"] += len(unread)
         footprints.append(
             dataclasses.replace(
@@ -195,6 +196,7 @@ def _resolve(found: Sequence[_Building], seed: int, skipped: Counter[str]) -> li
                 min_height_m=extent.min_height_m,
                 height_source=extent.source,
                 material=material_of(tags),
+                roof=roof,
             )
         )
     replaced = replace_outlines(footprints, owners, skipped)
@@ -203,13 +205,13 @@ def _resolve(found: Sequence[_Building], seed: int, skipped: Counter[str]) -> li
     return cut_overlaps(solid, skipped)
 
 
-_HEIGHT_KEYS = ("height", "building:height", "building:levels", "roof:levels")
-_UNDERSIDE_KEYS = ("min_height", "building:min_level")
+_HEIGHT_KEYS = ("height", "building:height", "building:levels", "roof:height", "roof:levels")
+_OWN_KEYS = ("min_height", "building:min_level", "roof:shape", "roof:direction", "roof:orientation", "roof:angle")
 
 
 def _inherited(part: dict[str, str], outline: dict[str, str]) -> dict[str, str]:
     """Tags of a part, completed by its outline's type and material, and by its height if the part has none."""
-    own = (*_HEIGHT_KEYS, *_UNDERSIDE_KEYS) if has_height(part) else _UNDERSIDE_KEYS
+    own = (*_HEIGHT_KEYS, *_OWN_KEYS) if has_height(part) else _OWN_KEYS
     return {key: value for key, value in outline.items() if key not in own} | part
 
 
@@ -219,7 +221,7 @@ def _roads(
     """Centre lines of roads, cut at the region and wherever a node is missing."""
     region = shapely.box(*bounds)
     for way in raw.ways.values():
-        if "highway" not in way.tags or _is_building(way.tags):
+        if "highway" not in way.tags or is_building(way.tags):
             continue
         reason = road_exclusion(way.tags)
         if reason is not None:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 DEFAULT_MATERIAL = "concrete"
 
-# OSM values -> names of ITU-R P.2040 materials; stone is nearest to marble, plaster covers brick.
+# OSM values -> names of ITU-R P.2040 materials; stone is nearest to marble, plaster and earth cover or equal brick.
 _MATERIALS: dict[str, str] = {
-    **dict.fromkeys(("concrete", "reinforced_concrete", "cement", "cement_block", "panel"), "concrete"),
-    **dict.fromkeys(("brick", "bricks", "masonry", "plaster", "clay", "adobe", "render", "tiles"), "brick"),
+    **dict.fromkeys(("concrete", "reinforced_concrete", "cement", "cement_block", "panel", "eternit"), "concrete"),
+    **dict.fromkeys(("brick", "bricks", "masonry", "plaster", "stucco", "clay", "adobe", "mud", "tiles"), "brick"),
     **dict.fromkeys(("glass", "mirror", "glass_facade"), "glass"),
-    **dict.fromkeys(("metal", "metal_plates", "steel", "aluminium", "aluminum", "copper", "tin", "iron"), "metal"),
+    **dict.fromkeys(("metal", "metal_plates", "metal_sheet", "steel", "aluminium", "aluminum"), "metal"),
+    **dict.fromkeys(("copper", "tin", "iron", "zinc"), "metal"),
     **dict.fromkeys(("wood", "timber", "timber_framing", "bamboo", "log"), "wood"),
     **dict.fromkeys(("stone", "marble", "limestone", "sandstone", "granite", "slate"), "marble"),
+}
+# What buildings of a type are mostly made of, for maps that name no material; all others are concrete.
+_TYPE_MATERIALS: dict[str, str] = {
+    **dict.fromkeys(("greenhouse", "glasshouse", "conservatory"), "glass"),
+    **dict.fromkeys(("industrial", "warehouse", "hangar", "garage", "garages", "carport"), "metal"),
+    **dict.fromkeys(("storage_tank", "silo", "container"), "metal"),
+    **dict.fromkeys(("shed", "hut", "cabin", "barn", "stable", "boathouse"), "wood"),
+    **dict.fromkeys(("house", "detached", "semidetached_house", "terrace", "bungalow", "villa", "farm"), "brick"),
+    **dict.fromkeys(("church", "cathedral", "chapel", "mosque", "temple", "monastery", "castle"), "marble"),
 }
 _MATERIAL_KEYS = ("building:material", "building:facade:material", "building:cladding", "material")
 _NOT_BUILT = frozenset({"no", "proposed", "demolished", "razed", "abandoned"})
@@ -21,12 +31,13 @@ _NOT_ROADS = frozenset(
 
 
 def material_of(tags: dict[str, str]) -> str:
-    """ITU-R P.2040 name of a building's facade; concrete where the map is silent or says something unknown."""
+    """ITU-R P.2040 name of a building's facade: as tagged, else what its type suggests, else concrete."""
     for key in _MATERIAL_KEYS:
         for value in tags.get(key, "").lower().split(";"):
             if value.strip() in _MATERIALS:
                 return _MATERIALS[value.strip()]
-    return DEFAULT_MATERIAL
+    types = (tags.get(key, "") for key in ("building", "building:part"))
+    return next((_TYPE_MATERIALS[name] for name in types if name in _TYPE_MATERIALS), DEFAULT_MATERIAL)
 
 
 def building_exclusion(tags: dict[str, str]) -> str | None:

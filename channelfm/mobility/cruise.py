@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.mobility.airspace import Airspace, Bounds
+from channelfm.mobility.airspace import Airspace
 from channelfm.mobility.flights import AltitudeMode, FlightPlan, Router, fly
+from channelfm.mobility.ground_grid import Bounds
 from channelfm.records import Scene, Trajectory
 
 Float = NDArray[np.float64]
+Start = Callable[[np.random.Generator, Float], tuple[Float, float]]  # place in [0, 1)^2 -> point [2] m, heading
 
 TURN_RATE_RAD_S = np.deg2rad(5.0)  # of the random heading changes
 LOOK_AHEAD_S = 4.0  # a UAV turns away from obstacles this long before it would reach them
@@ -40,7 +44,8 @@ def cruise(
     interval_s : time between snapshots [s].
     seed : UAV k flies the same way whatever ``num_uavs`` is.
     speed_mps : (slowest, fastest) horizontal speed [m/s].
-    altitude_m : (lowest, highest) [m]; None takes 20 m above 90 % of the roof area plus margin, from 30 m up.
+    altitude_m : (lowest, highest) [m] above ground; None takes a band of 20 m above 90 % of the roof area plus
+        margin, from 30 m up.
     altitude_mode : "walk" (bounded random walk of the climb rate) or "sinusoid".
     margin_m : every surface within this distance horizontally lies at least this far below the UAV, at the
         snapshots and on the way between them.
@@ -68,12 +73,21 @@ def cruise(
 def _cruise_router(airspace: Airspace) -> Router:
     x_min, y_min, x_max, y_max = airspace.bounds
 
+    def start(rng: np.random.Generator, place: Float) -> tuple[Float, float]:
+        point = np.array([x_min + place[0] * (x_max - x_min), y_min + place[1] * (y_max - y_min)])
+        return point, rng.uniform(-np.pi, np.pi)
+
+    return heading_router(airspace, start, TURN_RATE_RAD_S)
+
+
+def heading_router(airspace: Airspace, start: Start, turn_rate_rad_s: float) -> Router:
+    """Ways whose heading changes at random by at most a rate [rad/s], and more only to avoid what is ahead."""
+
     def route(rng: np.random.Generator, plan: FlightPlan, place: Float) -> Float | None:
         way = np.empty((plan.num_legs + 1, 2))
-        way[0] = (x_min + place[0] * (x_max - x_min), y_min + place[1] * (y_max - y_min))
-        heading = rng.uniform(-np.pi, np.pi)
+        way[0], heading = start(rng, place)
         for leg in range(plan.num_legs):
-            heading += rng.uniform(-TURN_RATE_RAD_S, TURN_RATE_RAD_S) * plan.leg_s
+            heading += rng.uniform(-turn_rate_rad_s, turn_rate_rad_s) * plan.leg_s
             side = rng.choice([-1.0, 1.0])
             found = _free_heading(airspace, plan, way[leg], leg, heading, side)
             if found is None:
@@ -90,11 +104,15 @@ def _free_heading(
 ) -> float | None:
     """The heading nearest to the given one that is free some seconds ahead, else for this leg; else None."""
     turns = np.concatenate([[0.0], np.stack([side * DETOURS_RAD, -side * DETOURS_RAD], axis=1).ravel()])
+    stride = plan.speed_mps * plan.leg_s
     for legs in sorted({max(1, round(LOOK_AHEAD_S / plan.leg_s)), 1}, reverse=True):
-        reach, lowest = legs * plan.speed_mps * plan.leg_s, plan.lowest(leg, legs)
-        wanted = _bounced(airspace.bounds, here + reach * _direction(heading), heading)
+        lowest = plan.lowest(leg, legs)
+        wanted = _bounced(airspace.bounds, here + legs * stride * _direction(heading), heading)
         for turn in turns:
-            if airspace.is_clear(here, here + reach * _direction(wanted + turn), lowest):
+            ahead = stride * _direction(wanted + turn)
+            if airspace.is_clear(here, here + legs * ahead, lowest, legs) and airspace.is_clear(
+                here, here + ahead, lowest
+            ):
                 return float(wanted + turn)
     return None
 

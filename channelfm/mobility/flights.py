@@ -1,8 +1,7 @@
-"""What all flights share: legs in time, altitude profiles, independent randomness per UAV, the final record.
+"""What all flights share: altitude profiles, independent randomness per UAV, attempts until one stays clear.
 
-A flight is flown in straight legs of at most one second, and every snapshot lies at the start of a leg. The
-velocity of a snapshot is that of the leg that starts there: the derivative of the path from the right. So with
-``interval_s <= 1`` each position is exactly the former one plus velocity times interval.
+A flight is flown in straight legs of at most one second (:mod:`channelfm.mobility.legs`) from leg end to leg end;
+altitudes count from the ground below the leg ends.
 """
 
 from __future__ import annotations
@@ -15,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channelfm.errors import InputError
-from channelfm.mobility.airspace import Airspace, Bounds, altitude_band, open_airspace
+from channelfm.mobility.airspace import Airspace, altitude_band, open_airspace
+from channelfm.mobility.ground_grid import Bounds
+from channelfm.mobility.legs import Legs, check_request, trajectory
 from channelfm.records import Scene, Trajectory
 
 Float = NDArray[np.float64]
 AltitudeMode = Literal["walk", "sinusoid"]
 
-LONGEST_LEG_S = 1.0
 CLIMB_MPS = 3.0  # fastest climb and descent
 CLIMB_CHANGE_MPS2 = 1.0  # fastest change of the climb rate in an altitude walk
 PERIOD_S = (20.0, 60.0)  # of altitude sinusoids; longer where the climb would be too fast
@@ -66,54 +66,45 @@ def fly(
     bounds: Bounds | None,
 ) -> Trajectory:
     """Fly ``num_uavs`` UAVs whose horizontal ways come from a router; see :func:`channelfm.mobility.cruise`."""
-    _check(num_uavs, num_steps, interval_s, seed, speed_mps, altitude_mode)
-    airspace, surface = open_airspace(scene, margin_m, bounds)
-    band = altitude_band(altitude_m, surface, margin_m)
+    check_request("num_uavs", num_uavs, num_steps, interval_s, seed, speed_mps)
+    check_mode(altitude_mode)
+    airspace = open_airspace(scene, margin_m, bounds)
+    band = altitude_band(altitude_m, airspace)
+    legs = Legs.of(num_steps, interval_s)
     router = make_router(airspace)
-    legs_per_step = int(np.ceil(interval_s / LONGEST_LEG_S - 1e-9))
-    leg_s = interval_s / legs_per_step
-    num_legs = (num_steps - 1) * legs_per_step + 1  # one beyond the last snapshot, for its velocity
-    positions, velocities = [], []
+    paths = []
     for uav in range(num_uavs):
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(uav,)))
-        for attempt in range(ATTEMPTS):
-            altitude = altitude_profile(rng, band, num_legs, leg_s, altitude_mode)
-            plan = FlightPlan(float(rng.uniform(*speed_mps)), leg_s, altitude)
-            place = spread_place(seed, uav) if attempt == 0 else rng.random(2)
-            way = router(rng, plan, place)
-            if way is not None:
-                break
-        else:
+        path = find_path(airspace, router, legs, seed, uav, speed_mps, band, altitude_mode)
+        if path is None:
             raise airspace.without_room(kind, band)
-        path = np.column_stack([way, plan.altitude_m])
-        positions.append(path[:-1:legs_per_step])
-        velocities.append((np.diff(path, axis=0) / leg_s)[::legs_per_step])
-    return Trajectory(
-        times_s=np.tile(np.arange(num_steps) * interval_s, num_uavs),
-        positions_m=np.concatenate(positions),
-        velocities_mps=np.concatenate(velocities),
-        track=np.repeat(np.arange(num_uavs, dtype=np.int32), num_steps),
-        kind=kind,
-        seed=seed,
-    )
+        paths.append(path)
+    return trajectory(paths, legs, kind, seed)
 
 
-def _check(
-    num_uavs: int,
-    num_steps: int,
-    interval_s: float,
+def find_path(
+    airspace: Airspace,
+    router: Router,
+    legs: Legs,
     seed: int,
+    user: int,
     speed_mps: tuple[float, float],
-    altitude_mode: AltitudeMode,
-) -> None:
-    if num_uavs < 1 or num_steps < 1:
-        raise InputError(f"num_uavs = {num_uavs}, num_steps = {num_steps}: give at least 1 of each")
-    if seed < 0:
-        raise InputError(f"seed = {seed}: give an integer of at least 0")
-    if not 0.0 < interval_s < np.inf:
-        raise InputError(f"interval_s = {interval_s}: give a positive time between snapshots in seconds")
-    if len(speed_mps) != 2 or not 0.0 < speed_mps[0] <= speed_mps[1] < np.inf:
-        raise InputError(f"speed_mps = {speed_mps}: give (slowest, fastest) in m/s, above 0")
+    band: tuple[float, float],
+    mode: AltitudeMode,
+) -> Float | None:
+    """Leg ends [legs.count + 1, 3] of one user, from randomness of its own; None if no attempt stays clear."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(user,)))
+    for attempt in range(ATTEMPTS):
+        altitude = altitude_profile(rng, band, legs.count, legs.leg_s, mode)
+        plan = FlightPlan(float(rng.uniform(*speed_mps)), legs.leg_s, altitude)
+        place = spread_place(seed, user) if attempt == 0 else rng.random(2)
+        way = router(rng, plan, place)
+        if way is not None:
+            return np.column_stack([way, airspace.ground.at(way) + plan.altitude_m])
+    return None
+
+
+def check_mode(altitude_mode: AltitudeMode) -> None:
+    """Raise InputError on an altitude mode that does not exist."""
     if altitude_mode not in ("walk", "sinusoid"):
         raise InputError(f"altitude_mode = '{altitude_mode}': use 'walk' or 'sinusoid'")
 

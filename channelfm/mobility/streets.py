@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from channelfm.errors import InputError
-from channelfm.mobility.airspace import Airspace, Bounds
+from channelfm.mobility.airspace import Airspace
 from channelfm.mobility.flights import AltitudeMode, FlightPlan, Router, fly
+from channelfm.mobility.ground_grid import Bounds
 from channelfm.records import Scene, Trajectory
 
 Float = NDArray[np.float64]
@@ -22,8 +24,7 @@ _TURNINGS_TRIED = 6  # random choices at junctions before a blocked UAV turns ba
 
 @dataclass(frozen=True)
 class StreetGraph:
-    """Road points [N, 2] m, and for each the numbers of its neighbours; traffic rules do not bind UAVs, so
-    one-way streets are open both ways."""
+    """Road points [N, 2] m, and for each the numbers of those that can be reached next."""
 
     points: Float
     neighbours: tuple[tuple[int, ...], ...]
@@ -45,21 +46,31 @@ class _Place:
 
 
 def street_graph(scene: Scene) -> StreetGraph:
-    """Graph of the scene's streets, joined where roads share a point; InputError if there are none."""
+    """Graph of the scene's streets, joined where roads share a point; InputError if there are none.
+
+    Traffic rules do not bind UAVs, so one-way streets are open both ways.
+    """
+    streets = [(road.points, True) for road in scene.roads if road.kind not in _NOT_STREETS]
+    graph = joined_lines(streets)
+    if not graph.neighbours:
+        raise InputError(f"scene '{scene.name}' has no streets to follow; use cruise, or a map with roads")
+    return graph
+
+
+def joined_lines(lines: Iterable[tuple[Sequence[tuple[float, float]], bool]]) -> StreetGraph:
+    """Graph of lines ((x, y), ...) m, each open along its points only or (True) both ways, joined where they share
+    a point."""
     numbers: dict[tuple[float, float], int] = {}
     neighbours: dict[int, dict[int, None]] = {}  # dicts keep the map's order, sets would not
-    for road in scene.roads:
-        if road.kind in _NOT_STREETS:
-            continue
-        run = [numbers.setdefault((round(x, 3), round(y, 3)), len(numbers)) for x, y in road.points]
+    for points, both_ways in lines:
+        run = [numbers.setdefault((round(x, 3), round(y, 3)), len(numbers)) for x, y in points]
         for here, there in itertools.pairwise(run):
             if here != there:
                 neighbours.setdefault(here, {})[there] = None
-                neighbours.setdefault(there, {})[here] = None
-    if not neighbours:
-        raise InputError(f"scene '{scene.name}' has no streets to follow; use cruise, or a map with roads")
+                if both_ways:
+                    neighbours.setdefault(there, {})[here] = None
     joined = tuple(tuple(neighbours.get(number, ())) for number in range(len(numbers)))
-    return StreetGraph(np.array(list(numbers), dtype=np.float64), joined)
+    return StreetGraph(np.array(list(numbers), dtype=np.float64).reshape(-1, 2), joined)
 
 
 def street_guided(

@@ -1,8 +1,10 @@
-"""Footprints and roads -> one Scene: a watertight mesh per building, and the ground under them."""
+"""Footprints, roads and ground -> one Scene: watertight meshes without inner walls, and the ground under them."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,9 +14,13 @@ from channelfm.errors import InputError
 from channelfm.maps import Footprint
 from channelfm.records import Building, Origin, Road, Scene, SceneObject
 from channelfm.scenes.extrusion import Float, Int, extrude, is_watertight, mesh_volume
+from channelfm.scenes.roofs import roofed_solid
+from channelfm.scenes.terrain import Terrain, base_heights
+from channelfm.scenes.unions import Body, join_touching
 
 GROUND_MATERIAL = "medium_dry_ground"
 GROUND_MARGIN_M = 100.0  # ground beyond the outermost building, so that ground reflections near the edge exist
+UNFIT_ROOF = "roof shape does not fit the outline"
 
 Bounds = tuple[float, float, float, float]
 
@@ -28,17 +34,34 @@ def assemble(
     origin: Origin | None = None,
     skipped: dict[str, int] | None = None,
     attribution: str = "",
+    terrain: Terrain | None = None,
 ) -> Scene:
-    """Extrude every footprint into one object of kind "building" and lay a ground rectangle at z = 0.
+    """Raise every footprint to a solid, unite those that touch, and lay the ground under them.
 
-    Objects are named after their OSM ids ("way_42"); the ground is the last one, "ground".
+    Footprints must be disjoint in volume, but may touch. Objects of kind "building" are named after their OSM ids
+    ("way_42"), a union after its largest building; the ground is the last object, "ground": a rectangle at z = 0, or
+    the surface of ``terrain``, on whose lowest point under its outline a building then stands. ``buildings`` gives
+    heights above that point, and outlines as they were built.
     """
     if not footprints:
         raise InputError(f"scene '{name}' has no building; choose another region or map")
-    meshes = [extrude(item.area, item.min_height_m, item.height_m) for item in footprints]
-    buildings = [_building(item, *mesh) for item, mesh in zip(footprints, meshes, strict=True)]
-    objects = [SceneObject(object_name(item.osm_id), item.material, "building") for item in footprints]
-    meshes.append(_ground(bounds, footprints))
+    counts = Counter(skipped or {})
+    base = dict(zip([item.osm_id for item in footprints], base_heights(footprints, terrain), strict=True))
+    standing = [_lifted(item, base[item.osm_id]) for item in footprints]
+    buildings: list[Building] = []
+    objects: list[SceneObject] = []
+    meshes: list[tuple[Float, Int]] = []
+    for body in join_touching(standing, counts):
+        items, mesh = _solid(body, counts)
+        largest = max(items, key=lambda item: (item.area.area * (item.height_m - item.min_height_m), item.osm_id))
+        objects.append(SceneObject(object_name(largest.osm_id), largest.material, "building"))
+        meshes.append(mesh)
+        closed = is_watertight(*mesh)
+        for item in items:
+            volume = item.area.area * (item.height_m - item.min_height_m) if item.roof is None else mesh_volume(*mesh)
+            buildings.append(_building(_lifted(item, -base[item.osm_id]), volume, closed, objects[-1].name))
+    order = {item.osm_id: number for number, item in enumerate(footprints)}
+    meshes.append(terrain.mesh() if terrain else _flat_ground(ground_bounds(bounds, footprints)))
     objects.append(SceneObject("ground", GROUND_MATERIAL, "ground"))
     vertices, faces, face_object = join_meshes(meshes)
     return Scene(
@@ -48,10 +71,10 @@ def assemble(
         face_object=face_object,
         objects=tuple(objects),
         bounds=bounds,
-        buildings=tuple(buildings),
+        buildings=tuple(sorted(buildings, key=lambda item: order[item.osm_id])),
         roads=tuple(roads),
         origin=origin,
-        skipped=dict(skipped or {}),
+        skipped={reason: count for reason, count in counts.items() if count},
         attribution=attribution,
     )
 
@@ -72,7 +95,35 @@ def join_meshes(meshes: Sequence[tuple[Float, Int]]) -> tuple[Float, Int, Int]:
     )
 
 
-def _building(item: Footprint, vertices: Float, faces: Int) -> Building:
+def ground_bounds(bounds: Bounds, footprints: Sequence[Footprint]) -> Bounds:
+    """Whole metres around the region and all buildings, with a margin."""
+    boxes = np.vstack([bounds, shapely.bounds([item.area for item in footprints])])
+    x_min, y_min = (math.floor(value - GROUND_MARGIN_M) for value in boxes[:, :2].min(axis=0))
+    x_max, y_max = (math.ceil(value + GROUND_MARGIN_M) for value in boxes[:, 2:].max(axis=0))
+    return x_min, y_min, x_max, y_max
+
+
+def _lifted(item: Footprint, base_m: float) -> Footprint:
+    """A footprint with its heights moved by ``base_m``, to the millimetre, so that what should touch does."""
+    return dataclasses.replace(
+        item, height_m=round(item.height_m + base_m, 3), min_height_m=round(item.min_height_m + base_m, 3)
+    )
+
+
+def _solid(body: Body, counts: Counter[str]) -> tuple[tuple[Footprint, ...], tuple[Float, Int]]:
+    """The mesh of a body; a roof that makes no solid over its outline becomes flat, and is counted."""
+    if body.mesh is not None:
+        return body.items, body.mesh
+    (item,) = body.items
+    mesh = roofed_solid(item)
+    if mesh is None:
+        counts[UNFIT_ROOF] += 1
+        item = dataclasses.replace(item, roof=None)
+        mesh = extrude(item.area, item.min_height_m, item.height_m)
+    return (item,), mesh
+
+
+def _building(item: Footprint, volume_m3: float, watertight: bool, mesh: str) -> Building:
     shells = shapely.get_parts(item.area)
     outer = float(np.sum(shapely.area(shapely.polygons(shapely.get_exterior_ring(shells)))))
     return Building(
@@ -82,16 +133,16 @@ def _building(item: Footprint, vertices: Float, faces: Int) -> Building:
         height_source=item.height_source,
         footprint_area_m2=outer,
         hole_area_m2=outer - float(item.area.area),
-        volume_m3=mesh_volume(vertices, faces),
+        volume_m3=volume_m3,
         material=item.material,
-        watertight=is_watertight(vertices, faces),
+        watertight=watertight,
+        roof_shape=item.roof.shape if item.roof else "flat",
+        mesh=mesh,
     )
 
 
-def _ground(bounds: Bounds, footprints: Sequence[Footprint]) -> tuple[Float, Int]:
-    """Two upward triangles at z = 0 under the region and all buildings, with a margin."""
-    boxes = np.vstack([bounds, shapely.bounds([item.area for item in footprints])])
-    x_min, y_min = (math.floor(value - GROUND_MARGIN_M) for value in boxes[:, :2].min(axis=0))
-    x_max, y_max = (math.ceil(value + GROUND_MARGIN_M) for value in boxes[:, 2:].max(axis=0))
+def _flat_ground(bounds: Bounds) -> tuple[Float, Int]:
+    """Two upward triangles at z = 0."""
+    x_min, y_min, x_max, y_max = bounds
     corners = [(x_min, y_min, 0.0), (x_max, y_min, 0.0), (x_max, y_max, 0.0), (x_min, y_max, 0.0)]
     return np.array(corners, dtype=np.float64), np.array([[0, 1, 2], [0, 2, 3]], dtype=np.int32)

@@ -6,9 +6,12 @@ import dataclasses
 import json
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+
+import numpy as np
 
 from channelfm.errors import InputError
 from channelfm.records import Scene, write_atomically
@@ -51,16 +54,29 @@ def write_scene(scene: Scene, out: str | Path) -> Path:
 
 
 def describe(scene: Scene) -> dict[str, Any]:
-    """What ``scene.json`` holds: origin (None for a scene that lies nowhere), buildings, roads, skipped counts."""
+    """What ``scene.json`` holds: origin (None for a scene that lies nowhere), buildings, how many heights came from
+    where, roads, terrain (None where the ground is level) and skipped counts."""
     origin = scene.origin
     return {
         "origin_lat": origin.latitude_deg if origin else None,
         "origin_lon": origin.longitude_deg if origin else None,
         "crs": origin.crs if origin else None,
+        "terrain": _describe_terrain(scene),
+        "height_sources": dict(Counter(item.height_source for item in scene.buildings).most_common()),
         "buildings": [dataclasses.asdict(item) for item in scene.buildings],
         "roads": [dataclasses.asdict(item) for item in scene.roads],
         "skipped": scene.skipped,
     }
+
+
+def _describe_terrain(scene: Scene) -> dict[str, float] | None:
+    """Lowest and highest z of the ground, and the height of z = 0 in the raster that it came from [m]."""
+    is_ground = np.array([item.kind == "ground" for item in scene.objects])
+    levels = scene.vertices[scene.faces[is_ground[scene.face_object]]][..., 2]
+    if not levels.size or np.ptp(levels) == 0.0:
+        return None
+    datum = scene.origin.height_m if scene.origin else 0.0
+    return {"lowest_m": float(levels.min()), "highest_m": float(levels.max()), "datum_m": datum}
 
 
 def _write_meshes(scene: Scene, folder: Path) -> None:

@@ -46,11 +46,15 @@ def _extrude_polygon(polygon: Polygon, bottom_m: float, top_m: float) -> tuple[F
 
 def _cap_faces(polygon: Polygon, flat: Float) -> Int:
     """Counter-clockwise triangles [T, 3] of a polygon as indices into its ring coordinates ``flat`` [N, 2]."""
-    triangles = shapely.get_parts(shapely.constrained_delaunay_triangles(polygon))
-    corners = shapely.get_coordinates(shapely.orient_polygons(triangles)).reshape(-1, 4, 2)[:, :3]
     index = {point: number for number, point in enumerate(map(tuple, flat.tolist()))}
-    found = [index[point] for point in map(tuple, corners.reshape(-1, 2).tolist())]
+    found = [index[point] for point in map(tuple, cap_triangles(polygon).reshape(-1, 2).tolist())]
     return np.array(found, dtype=np.int32).reshape(-1, 3)
+
+
+def cap_triangles(polygon: Polygon) -> Float:
+    """Corners [T, 3, 2] of counter-clockwise triangles that fill a polygon and use its own vertices only."""
+    triangles = shapely.get_parts(shapely.constrained_delaunay_triangles(polygon))
+    return np.asarray(shapely.get_coordinates(shapely.orient_polygons(triangles)).reshape(-1, 4, 2)[:, :3])
 
 
 def mesh_volume(vertices: Float, faces: Int) -> float:

@@ -172,6 +172,8 @@ def _buildings(objects: Sequence[SceneObject], meshes: Sequence[Mesh]) -> list[B
                 volume_m3=_upward_volume(vertices, faces),
                 material=objects[numbers[largest]].material,
                 watertight=is_watertight(vertices, faces),
+                roof_shape="mesh",
+                mesh=objects[numbers[largest]].name,
             )
         )
     return entries

@@ -1,39 +1,63 @@
-"""Invented cities: a jittered street grid whose blocks hold courtyards, rows, slabs, towers or parks."""
+"""Invented cities: a jittered street grid filled block by block, or a suburb along winding roads."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Literal, get_args
 
 import numpy as np
 import shapely
-from shapely import Polygon
 
 from channelfm.errors import InputError
 from channelfm.maps import Footprint
 from channelfm.records import Road, Scene
+from channelfm.scenes import blocks
 from channelfm.scenes.assembly import Bounds, assemble
+from channelfm.scenes.suburb import suburb
 
 MATERIALS = {"concrete": 0.4, "brick": 0.27, "glass": 0.13, "marble": 0.1, "metal": 0.07, "wood": 0.03}
 BLOCK_M = (65.0, 105.0)  # distance between neighbouring streets
 STREET_M = (14.0, 24.0)  # width between facades
 SMALLEST_CITY_M = 150.0
 
-# What one block holds: (area, bottom, top) of each prism.
-Prism = tuple[Polygon, float, float]
+Style = Literal["mixed", "courtyards", "towers", "suburb"]
+Plan = Callable[[np.random.Generator, Bounds, float], list[blocks.Prism]]
+
+# What the blocks of a street grid hold in each style, and how often.
+PLANS: dict[str, dict[Plan, float]] = {
+    "mixed": {blocks.courtyard: 0.34, blocks.rows: 0.26, blocks.slabs: 0.16, blocks.tower: 0.14, blocks.park: 0.1},
+    "courtyards": {blocks.perimeter: 0.62, blocks.courtyard: 0.28, blocks.park: 0.1},
+    "towers": {blocks.high_rises: 0.45, blocks.tower: 0.35, blocks.slabs: 0.1, blocks.park: 0.1},
+}
 
 
-def procedural(seed: int = 0, size_m: float = 450.0) -> Scene:
+def procedural(seed: int = 0, size_m: float = 450.0, style: Style = "mixed") -> Scene:
     """A seeded city on a square of ``size_m``, centred on (0, 0), with roads on all streets.
 
-    Equal arguments give equal scenes; seeds differ in street spacing, block types, heights (8-30 m, towers to
-    90 m) and materials. Raises InputError if ``size_m`` is below 150 m.
+    Equal arguments give equal scenes; seeds differ in streets, buildings, heights and materials. Styles: "mixed"
+    (courtyards, rows, slabs, towers and parks, 8-30 m, towers to 90 m), "courtyards" (closed blocks of touching
+    houses), "towers" (high-rises to some 120 m, on podiums or free), "suburb" (detached houses with pitched roofs
+    along winding roads, 4-10 m). Raises InputError if ``size_m`` is below 150 m, or on a style that is not one of
+    these.
     """
     if not size_m >= SMALLEST_CITY_M:
         raise InputError(f"size_m = {size_m}: give at least {SMALLEST_CITY_M:.0f} m for a procedural city")
     if seed < 0:
         raise InputError(f"seed = {seed}: give an integer of at least 0")
+    if style not in get_args(Style):
+        raise InputError(f"style = '{style}': use one of {', '.join(get_args(Style))}")
+    name = f"procedural-{seed}" if style == "mixed" else f"procedural-{seed}-{style}"
     rng = np.random.default_rng([seed, 0x17])
+    footprints, roads = suburb(rng, size_m) if style == "suburb" else _street_grid(rng, size_m, PLANS[style])
+    half = size_m / 2
+    return assemble(name, footprints, roads, (-half, -half, half, half))
+
+
+def _street_grid(
+    rng: np.random.Generator, size_m: float, plans: dict[Plan, float]
+) -> tuple[list[Footprint], list[Road]]:
+    """Buildings and roads of a city of rectangular blocks."""
     x_streets, y_streets = (_street_lines(rng, size_m) for _ in range(2))
     typical_height_m = rng.uniform(12.0, 24.0)
     footprints: list[Footprint] = []
@@ -41,14 +65,13 @@ def procedural(seed: int = 0, size_m: float = 450.0) -> Scene:
         for row, (south, north) in enumerate(itertools.pairwise(y_streets)):
             inset = rng.uniform(*STREET_M, size=4) / 2
             block = (west + inset[0], south + inset[1], east - inset[2], north - inset[3])
-            plan = _PLANS[rng.choice(len(_PLANS), p=_SHARES)]
+            plan = list(plans)[rng.choice(len(plans), p=list(plans.values()))]
             for number, (area, bottom, top) in enumerate(plan(rng, block, typical_height_m)):
                 material = str(rng.choice(list(MATERIALS), p=list(MATERIALS.values())))
                 name = f"block_{column}_{row}_{number}"
                 prism = shapely.set_precision(area, 0.001)
                 footprints.append(Footprint(name, prism, round(top, 2), round(bottom, 2), "procedural", material))
-    half = size_m / 2
-    return assemble(f"procedural-{seed}", footprints, list(_roads(x_streets, y_streets)), (-half, -half, half, half))
+    return footprints, list(_roads(x_streets, y_streets))
 
 
 def _street_lines(rng: np.random.Generator, size_m: float) -> list[float]:
@@ -65,64 +88,3 @@ def _roads(x_streets: list[float], y_streets: list[float]) -> Iterator[Road]:
         yield Road("residential", tuple((x, y) for y in y_streets))
     for y in y_streets:
         yield Road("residential", tuple((x, y) for x in x_streets))
-
-
-def _courtyard(rng: np.random.Generator, block: Bounds, typical_m: float) -> list[Prism]:
-    """A perimeter building around a yard, sometimes with a low house in it."""
-    outer = shapely.box(*block)
-    depth = rng.uniform(10.0, 15.0)
-    yard = shapely.buffer(outer, -depth, join_style="mitre")
-    prisms: list[Prism] = [(outer.difference(yard), 0.0, typical_m * rng.uniform(0.8, 1.25))]
-    if rng.random() < 0.4:
-        prisms.append((shapely.buffer(yard, -6.0, join_style="mitre"), 0.0, rng.uniform(4.0, 8.0)))
-    return [prism for prism in prisms if prism[0].area > 20.0]
-
-
-def _rows(rng: np.random.Generator, block: Bounds, typical_m: float) -> list[Prism]:
-    """Parcels along one direction, with narrow gaps."""
-    x_min, y_min, x_max, y_max = block
-    count = int(rng.integers(2, 5))
-    edges = np.linspace(x_min, x_max, count + 1)
-    prisms: list[Prism] = []
-    for left, right in itertools.pairwise(edges):
-        front, back = rng.uniform(0.0, 4.0, size=2)
-        area = shapely.box(left + rng.uniform(0.5, 2.0), y_min + front, right - rng.uniform(0.5, 2.0), y_max - back)
-        prisms.append((area, 0.0, typical_m * rng.uniform(0.6, 1.4)))
-    return prisms
-
-
-def _slabs(rng: np.random.Generator, block: Bounds, typical_m: float) -> list[Prism]:
-    """Two or three parallel slabs across the block."""
-    x_min, y_min, x_max, y_max = block
-    count = int(rng.integers(2, 4))
-    pitch = (y_max - y_min) / count
-    width = rng.uniform(0.4, 0.6) * pitch
-    top = typical_m * rng.uniform(1.0, 1.6)
-    return [(shapely.box(x_min, y_min + k * pitch, x_max, y_min + k * pitch + width), 0.0, top) for k in range(count)]
-
-
-def _tower(rng: np.random.Generator, block: Bounds, typical_m: float) -> list[Prism]:
-    """A tower standing on a podium."""
-    x_min, y_min, x_max, y_max = block
-    podium = rng.uniform(5.0, 12.0)
-    half = rng.uniform(10.0, 14.0)
-    x, y = rng.uniform(x_min + half, x_max - half), rng.uniform(y_min + half, y_max - half)
-    tower = shapely.box(x - half, y - half, x + half, y + half)
-    return [(shapely.box(*block), 0.0, podium), (tower, podium, typical_m * rng.uniform(2.0, 3.5) + 6.0)]
-
-
-def _park(rng: np.random.Generator, block: Bounds, typical_m: float) -> list[Prism]:
-    """Open ground with one pavilion."""
-    x_min, y_min, x_max, y_max = block
-    x, y = rng.uniform(x_min + 10.0, x_max - 10.0), rng.uniform(y_min + 10.0, y_max - 10.0)
-    return [(shapely.box(x - 6.0, y - 4.0, x + 6.0, y + 4.0), 0.0, rng.uniform(3.5, 6.0))]
-
-
-_PLANS: tuple[Callable[[np.random.Generator, Bounds, float], list[Prism]], ...] = (
-    _courtyard,
-    _rows,
-    _slabs,
-    _tower,
-    _park,
-)
-_SHARES = (0.34, 0.26, 0.16, 0.14, 0.1)

@@ -1,4 +1,4 @@
-"""The scene's surface as arrays: height rasters, and which points lie inside a building."""
+"""The scene's surface as arrays: heights of roofs and ground, occupancy, and which points lie inside a building."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from channelfm.records import Scene
 
 Float = NDArray[np.float64]
 Index = NDArray[np.int64]
+Bounds = tuple[float, float, float, float]
 
 _PAIRS_AT_ONCE = 2_000_000  # triangle-cell pairs held in memory together
 
@@ -45,19 +46,14 @@ class HeightRaster:
         return np.where(inside, self.heights_m[row, col], -np.inf)
 
 
-def height_raster(
-    scene: Scene, cell_m: float = 1.0, bounds: tuple[float, float, float, float] | None = None
-) -> HeightRaster:
+def height_raster(scene: Scene, cell_m: float = 1.0, bounds: Bounds | None = None) -> HeightRaster:
     """Conservative height raster: no surface in a cell lies above the cell's value.
 
     Every cell that a triangle touches gets the triangle's plane at its highest corner, but no more than the
     triangle's own highest point; flat roofs are therefore exact. Covers ``bounds`` (x_min, y_min, x_max, y_max)
     in m, by default the scene's bounds and all its buildings; ground is included.
     """
-    if not cell_m > 0.0:
-        raise InputError(f"cell_m = {cell_m}: give a positive cell size in metres")
-    x_min, y_min, x_max, y_max = bounds or _extent(scene)
-    shape = (max(1, int(np.ceil((y_max - y_min) / cell_m))), max(1, int(np.ceil((x_max - x_min) / cell_m))))
+    x_min, y_min, *shape = _grid(scene, cell_m, bounds)
     raster = HeightRaster(np.full(shape, -np.inf), x_min, y_min, cell_m)
     level = _lay_flat_ground(scene, raster)
     triangles = np.delete(scene.vertices[scene.faces], level, axis=0)
@@ -96,7 +92,7 @@ def _lay_flat_ground(scene: Scene, raster: HeightRaster) -> Index:
     return np.empty(0, dtype=np.int64)
 
 
-def _extent(scene: Scene) -> tuple[float, float, float, float]:
+def _extent(scene: Scene) -> Bounds:
     """The scene's bounds, widened to hold everything that is not ground."""
     raised = np.array([item.kind != "ground" for item in scene.objects])
     corners = scene.vertices[scene.faces[raised[scene.face_object]]].reshape(-1, 3)[:, :2]
@@ -151,24 +147,92 @@ def inside_buildings(scene: Scene, points_m: ArrayLike) -> NDArray[np.bool_]:
     exactly on a surface may count either way.
     """
     points = np.asarray(points_m, dtype=np.float64).reshape(-1, 3)
-    is_building = np.array([item.kind == "building" for item in scene.objects], dtype=bool)
-    chosen = is_building[scene.face_object]
-    corners, owner = scene.vertices[scene.faces[chosen]], scene.face_object[chosen]
-    if not len(corners) or not len(points):
-        return np.zeros(len(points), dtype=bool)
-    low, high = corners[:, :, :2].min(axis=1), corners[:, :, :2].max(axis=1)
-    tree = shapely.STRtree(shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1]))
-    point, triangle = tree.query(shapely.points(points[:, :2]), predicate="intersects")
-    hit = _crossed_above(points[point], corners[triangle])
-    pair = point[hit] * len(scene.objects) + owner[triangle[hit]]
+    point, triangle, owner = _faces_over(scene, points[:, :2], "building")
+    z = _height_on(points[point, :2], triangle)
+    above = z > points[point, 2]
+    pair = point[above] * len(scene.objects) + owner[above]
     crossed, times = np.unique(pair, return_counts=True)
     inside = np.zeros(len(points), dtype=bool)
     inside[crossed[times % 2 == 1] // len(scene.objects)] = True
     return inside
 
 
-def _crossed_above(points: Float, corners: Float) -> NDArray[np.bool_]:
-    """bool [K]: whether the upward ray from each point [K, 3] crosses its triangle [K, 3, 3].
+def ground_height(scene: Scene, points_xy: ArrayLike) -> Float:
+    """z [N] in m of the ground at points [N, 2]: of the highest face of kind "ground" there.
+
+    A level ground counts as endless, and a scene without ground has it at z = 0. Raises InputError for a point
+    beyond the edge of an uneven one.
+    """
+    points = np.asarray(points_xy, dtype=np.float64).reshape(-1, 2)
+    is_ground = np.array([item.kind == "ground" for item in scene.objects], dtype=bool)
+    levels = scene.vertices[scene.faces[is_ground[scene.face_object]]][..., 2]
+    if not levels.size or np.ptp(levels) == 0.0:
+        return np.full(len(points), levels.flat[0] if levels.size else 0.0)
+    heights = np.full(len(points), -np.inf)
+    point, triangle, _ = _faces_over(scene, points, "ground")
+    np.maximum.at(heights, point, _height_on(points[point], triangle))
+    if np.isneginf(heights).any():
+        x, y = points[int(np.argmin(heights))]
+        raise InputError(f"the ground of scene '{scene.name}' ends before ({x:g}, {y:g}); stay inside its edges")
+    return heights
+
+
+def occupancy(scene: Scene, cell_m: float = 1.0, bounds: Bounds | None = None) -> NDArray[np.bool_]:
+    """bool [rows, cols]: whether a building stands, or hangs, over the centre of each cell of a square grid.
+
+    Row along +y, column along +x from the lower left corner of ``bounds`` (x_min, y_min, x_max, y_max) in m, by
+    default the scene's bounds and all its buildings, as in :func:`height_raster`.
+    """
+    centres, shape = _cell_centres(scene, cell_m, bounds)
+    covered = np.zeros(len(centres), dtype=bool)
+    covered[_faces_over(scene, centres, "building")[0]] = True
+    return covered.reshape(shape)
+
+
+def voxels(
+    scene: Scene, cell_m: float = 1.0, bounds: Bounds | None = None, height_m: float | None = None
+) -> NDArray[np.bool_]:
+    """bool [levels, rows, cols]: whether the centre of each cube lies inside a building.
+
+    Level k spans z from ``k * cell_m`` to ``(k + 1) * cell_m``, up to ``height_m``, by default the highest surface;
+    rows and columns as in :func:`occupancy`.
+    """
+    centres, shape = _cell_centres(scene, cell_m, bounds)
+    top = float(scene.vertices[:, 2].max()) if height_m is None else height_m
+    count = max(1, int(np.ceil(top / cell_m)))
+    layers = [np.column_stack([centres, np.full(len(centres), (k + 0.5) * cell_m)]) for k in range(count)]
+    return np.stack([inside_buildings(scene, layer).reshape(shape) for layer in layers])
+
+
+def _cell_centres(scene: Scene, cell_m: float, bounds: Bounds | None) -> tuple[Float, tuple[int, int]]:
+    """Centres [rows * cols, 2] m of the cells of a grid, and its shape."""
+    x_min, y_min, rows, cols = _grid(scene, cell_m, bounds)
+    x, y = np.meshgrid(x_min + (np.arange(cols) + 0.5) * cell_m, y_min + (np.arange(rows) + 0.5) * cell_m)
+    return np.column_stack([x.ravel(), y.ravel()]), (rows, cols)
+
+
+def _grid(scene: Scene, cell_m: float, bounds: Bounds | None) -> tuple[float, float, int, int]:
+    """Lower left corner (x, y) m, rows and columns of a grid of square cells over the bounds or the whole scene."""
+    if not cell_m > 0.0:
+        raise InputError(f"cell_m = {cell_m}: give a positive cell size in metres")
+    x_min, y_min, x_max, y_max = bounds or _extent(scene)
+    return x_min, y_min, max(1, int(np.ceil((y_max - y_min) / cell_m))), max(1, int(np.ceil((x_max - x_min) / cell_m)))
+
+
+def _faces_over(scene: Scene, points: Float, kind: str) -> tuple[Index, Float, NDArray[np.int32]]:
+    """Every crossing of an upright line through one of the points [N, 2] with a face of objects of a kind: the
+    point's number [K], the face's corners [K, 3, 3] and its object [K]."""
+    chosen = np.array([item.kind == kind for item in scene.objects], dtype=bool)[scene.face_object]
+    corners, owner = scene.vertices[scene.faces[chosen]], scene.face_object[chosen]
+    low, high = corners[:, :, :2].min(axis=1), corners[:, :, :2].max(axis=1)
+    tree = shapely.STRtree(shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1]))
+    point, triangle = tree.query(shapely.points(points), predicate="intersects")
+    hit = _covers(points[point], corners[triangle])
+    return point[hit], corners[triangle[hit]], owner[triangle[hit]]
+
+
+def _covers(points: Float, corners: Float) -> NDArray[np.bool_]:
+    """bool [K]: whether each point [K, 2] lies in its triangle [K, 3, 3] seen from above.
 
     Edges are half open and evaluated from their lower end, so triangles that share one never both count it.
     """
@@ -182,14 +246,17 @@ def _crossed_above(points: Float, corners: Float) -> NDArray[np.bool_]:
         run = np.where(straddles, upper[:, 1] - lower[:, 1], 1.0)
         crossing = lower[:, 0] + (y - lower[:, 1]) / run * (upper[:, 0] - lower[:, 0])
         odd ^= straddles & (x < crossing)
-    first_corner = corners[:, 0]
+    return odd
+
+
+def _height_on(points: Float, corners: Float) -> Float:
+    """z [K] of the planes of triangles [K, 3, 3] at points [K, 2]."""
     _, slope = _planes(corners[:, :, :2], corners[:, :, 2])
-    z = first_corner[:, 2] + (slope * (points[:, :2] - first_corner[:, :2])).sum(axis=1)
-    return np.asarray(odd & (z > points[:, 2]))
+    return np.asarray(corners[:, 0, 2] + (slope * (points - corners[:, 0, :2])).sum(axis=1))
 
 
 def require_free(scene: Scene, position_m: ArrayLike, what: str = "position") -> None:
-    """Raise InputError if a point (x, y, z) lies inside a building or below the ground at z = 0.
+    """Raise InputError if a point (x, y, z) lies inside a building or below the ground.
 
     ``what`` names it in the message, e.g. "base station".
     """
@@ -200,5 +267,6 @@ def require_free(scene: Scene, position_m: ArrayLike, what: str = "position") ->
         raise InputError(
             f"{what} {place} lies inside a building of scene '{scene.name}'; raise it above {roof:.1f} m or move it"
         )
-    if point[2] < 0.0:
-        raise InputError(f"{what} {place} lies below the ground at z = 0; give z > 0")
+    ground = ground_height(scene, point[None, :2])[0]
+    if point[2] < ground:
+        raise InputError(f"{what} {place} lies below the ground at z = {ground:.4g}; give a larger z")

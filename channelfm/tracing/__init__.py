@@ -1,5 +1,5 @@
 """Ray tracing: (Scene, Trajectory, array) -> Paths, exact in the near field by default."""
 
-from channelfm.tracing.trace import trace
+from channelfm.tracing.trace import Tracer, trace
 
-__all__ = ["trace"]
+__all__ = ["Tracer", "trace"]

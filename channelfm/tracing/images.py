@@ -19,7 +19,7 @@ from channelfm.arrays import UPA, ElementPattern, rotation_matrix
 from channelfm.errors import InputError
 from channelfm.records import Paths, Scene, Trajectory
 from channelfm.scenes.materials import electromagnetic_properties
-from channelfm.tracing.antennas import field_pattern, look_at_angles
+from channelfm.tracing.antennas import SLANTS, UserPolarization, field_pattern, look_at_angles
 from channelfm.tracing.fresnel import (
     DEFAULT_THICKNESS_M,
     complex_permittivity,
@@ -49,14 +49,16 @@ def trace_images(
     max_depth: int = 2,
     user_pattern: ElementPattern = "tr38901",
     thickness_m: float = DEFAULT_THICKNESS_M,
+    user_polarization: UserPolarization = "V",
 ) -> Paths:
     """Trace unobstructed specular paths from every snapshot's user to every antenna, in float64.
 
-    The user transmits (the channel is reciprocal), has one element with ``user_pattern`` and the array's
-    polarisation, and looks at the array's centre. Surfaces are slabs of ``thickness_m`` metres with the ITU
-    materials of the scene; infinity makes them half-spaces. Path slots are ordered by the delay at the array
-    centre; ``points_m``, ``departure`` and ``arrival`` are those of the centre, or, where the centre does not
-    see the path, of the nearest element that does. Source: SPEC 1; gain lambda / (4 pi d) C_rx . R ... R C_tx.
+    The user transmits (the channel is reciprocal), has one antenna of ``user_pattern`` and ``user_polarization``,
+    and looks at the array's centre. The antenna axis holds the elements once per polarisation of the array. Surfaces
+    are slabs of ``thickness_m`` metres with the ITU materials of the scene; infinity makes them half-spaces. Path
+    slots are ordered by the delay at the array centre; ``points_m``, ``departure`` and ``arrival`` are those of the
+    centre, or, where the centre does not see the path, of the nearest element that does. Source: SPEC 1; gain
+    lambda / (4 pi d) C_rx . R ... R C_tx.
 
     Raises
     ------
@@ -73,7 +75,7 @@ def trace_images(
         distance = np.linalg.norm(array.element_positions - user, axis=1).min()
         if not distance > SHORTEST_SEGMENT_M:
             raise InputError(f"user position {user.tolist()} coincides with an antenna; move the user or the array")
-        link = _Link(geometry, surfaces, array, user, velocity, user_pattern)
+        link = _Link(geometry, surfaces, array, user, velocity, user_pattern, user_polarization)
         chains = [(), *find_chains(geometry, user, _anchors(array), max_depth)]
         paths = [path for path in map(link.follow, chains) if path is not None]
         traced.append(sorted(paths, key=lambda path: path.centre_delay_s))
@@ -235,6 +237,7 @@ class _Link:
     user: Float
     velocity: Float
     user_pattern: ElementPattern
+    user_polarization: UserPolarization
 
     def follow(self, chain: Chain) -> _Path | None:
         """Evaluate a chain for every antenna; None if no antenna sees it."""
@@ -248,7 +251,7 @@ class _Link:
         directions = [leg / length[:, None] for leg, length in zip(legs, lengths, strict=True)]
         total = np.sum(lengths, axis=0)
         field = self._field(chain, directions, [triangle[valid] for triangle in triangles])
-        gain = _scatter(self.array.wavelength_m / (4.0 * np.pi * total) * field, valid)
+        gain = _scatter((self.array.wavelength_m / (4.0 * np.pi * total))[:, None] * field, valid)
         doppler = _scatter(self.array.carrier_hz / SPEED_OF_LIGHT * directions[0] @ self.velocity, valid)
         delay = _scatter(total / SPEED_OF_LIGHT, valid)
         # Row 0 is the centre. Where it does not see the path, the nearest antenna that does stands in.
@@ -257,10 +260,10 @@ class _Link:
         among_valid = int(np.count_nonzero(valid[:seen]))
         return _Path(
             chain=chain,
-            valid=valid[1:],
-            gain=gain[1:],
-            delay_s=delay[1:],
-            doppler_hz=doppler[1:],
+            valid=np.tile(valid[1:], self.array.num_polarizations),
+            gain=gain[1:].T.ravel(),
+            delay_s=np.tile(delay[1:], self.array.num_polarizations),
+            doppler_hz=np.tile(doppler[1:], self.array.num_polarizations),
             points_m=np.array([stop[seen] for stop in stops[1:-1]]).reshape(-1, 3),
             departure=directions[0][among_valid],
             arrival=-directions[-1][among_valid],
@@ -298,17 +301,19 @@ class _Link:
         return stops, triangles, valid
 
     def _field(self, chain: Chain, directions: list[Float], triangles: list[Index]) -> Complex128:
-        """C_rx . R_n ... R_1 C_tx for each receiver [N]: patterns and reflections, without spreading."""
+        """C_rx . R_n ... R_1 C_tx for receivers and polarisations [N, Q]: patterns and reflections, no spreading."""
         facing = rotation_matrix(look_at_angles(self.user, np.asarray(self.array.position, dtype=np.float64)))
-        sent = field_pattern(self.user_pattern, self.array.polarization, facing, directions[0])
+        (slant,) = SLANTS[self.user_polarization]
+        sent = field_pattern(self.user_pattern, slant, facing, directions[0])
         field = sent.astype(np.complex128)
         for bounce, plane in enumerate(chain):
             before, after = directions[bounce], directions[bounce + 1]
             normal = np.broadcast_to(self.geometry.normal[plane], before.shape)
             te, tm = self._coefficients(np.abs(np.sum(before * normal, axis=1)), triangles[bounce])
             field = reflect_field(field, before, after, normal, te, tm)
-        received = field_pattern(self.array.pattern, self.array.polarization, self.array.rotation, -directions[-1])
-        return np.asarray(np.sum(received * field, axis=1))
+        array, back = self.array, -directions[-1]
+        received = [field_pattern(array.pattern, slant, array.rotation, back) for slant in SLANTS[array.polarization]]
+        return np.stack([np.sum(pattern * field, axis=1) for pattern in received], axis=1)
 
     def _coefficients(self, cos_incidence: Float, triangle: Index) -> tuple[Complex128, Complex128]:
         """Reflection coefficients (TE, TM) [N] of the material at each triangle [N]."""
@@ -325,8 +330,8 @@ class _Link:
 
 
 def _scatter(values: NDArray[Any], valid: Mask) -> NDArray[Any]:
-    """Values of the valid receivers, in an array over all of them that is zero elsewhere."""
-    result = np.zeros(len(valid), dtype=values.dtype)
+    """Values [V, ...] of the valid receivers, in an array over all of them that is zero elsewhere."""
+    result = np.zeros((len(valid), *values.shape[1:]), dtype=values.dtype)
     result[valid] = values
     return result
 
@@ -334,7 +339,7 @@ def _scatter(values: NDArray[Any], valid: Mask) -> NDArray[Any]:
 def _collect(traced: list[list[_Path]], trajectory: Trajectory, array: UPA, depth: int, notes: dict[str, str]) -> Paths:
     """Put the paths of all snapshots into one record, as many slots as the richest snapshot needs."""
     slots = max(1, max((len(paths) for paths in traced), default=1))
-    shape, antennas = (len(traced), slots), array.num_elements
+    shape, antennas = (len(traced), slots), array.num_antennas
     paths = Paths(
         gain=np.zeros((*shape, antennas), dtype=np.complex64),
         delay_s=np.zeros((*shape, antennas)),

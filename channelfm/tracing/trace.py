@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,10 +12,97 @@ from channelfm.arrays import UPA, ElementPattern
 from channelfm.errors import DependencyError, InputError
 from channelfm.records import Paths, Scene, Trajectory
 from channelfm.scenes.surface import require_free
+from channelfm.tracing.antennas import UserPolarization
+from channelfm.tracing.settings import Settings
 
 Method = Literal["auto", "near-field", "images"]
+_Trace = Callable[[Trajectory, Callable[[int], None]], Paths]
 
 _log = logging.getLogger(__name__)
+
+
+class Tracer:
+    """One scene and one array, ready to be traced to any users: what they share is worked out once, here.
+
+    Users carry one antenna of ``user_pattern`` and ``user_polarization`` ("V" or "H"), which looks at the array
+    centre. Paths are the line of sight and chains of up to ``max_depth`` specular reflections and, each if asked for,
+    refractions (straight through thin walls), one diffraction at an edge, and one diffuse reflection. They are exact
+    per element: delays, gains, visibility. Several base stations are several tracers. Channels are reciprocal, so the
+    same paths serve uplink and downlink.
+
+    Parameters
+    ----------
+    method : "near-field" traces with Sionna RT; "images" with the NumPy image method: specular paths up to depth 2,
+        no refraction, never plane waves; "auto" takes the first where its LLVM exists and else the second, with a
+        warning.
+    rays : how many rays leave the array to find sequences of several mirrors, at most; fewer where they find no more.
+    plane_wave_beyond : users farther from the array than this multiple of its Rayleigh distance get plane waves: gain,
+        Doppler and visibility of the array centre, delays by the direction of arrival. The phase of each path is then
+        wrong by up to k D^2 / (8 r) (D the aperture, r the path's length), pi / (8 b) at b Rayleigh distances, which
+        bounds the NMSE of one path by (pi / (8 b))^2: -28 dB at b = 10. None (the default): never.
+    seed : turns the lattice of rays.
+
+    Raises
+    ------
+    InputError : if the array stands inside a building, on a negative depth or rays, on a user polarisation other than
+        "V" and "H", on a ``plane_wave_beyond`` that is not positive, or on settings that "images" does not know.
+    DependencyError : if "near-field" is asked for where no ray tracer runs.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        array: UPA,
+        max_depth: int = 3,
+        *,
+        refraction: bool = True,
+        diffraction: bool = False,
+        diffuse: bool = False,
+        user_pattern: ElementPattern = "tr38901",
+        user_polarization: UserPolarization = "V",
+        method: Method = "auto",
+        rays: int = 2_000_000,
+        plane_wave_beyond: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        if max_depth < 0:
+            raise InputError(f"max_depth = {max_depth}: give 0 (line of sight only) or more")
+        if user_polarization not in ("V", "H"):
+            raise InputError(f"user_polarization = '{user_polarization}': users carry one antenna; give 'V' or 'H'")
+        if rays < 1:
+            raise InputError(f"rays = {rays}: give a positive number, e.g. 2000000")
+        if plane_wave_beyond is not None and not plane_wave_beyond > 0:
+            raise InputError(f"plane_wave_beyond = {plane_wave_beyond}: give a positive multiple, e.g. 10, or None")
+        require_free(scene, np.asarray(array.position, dtype=np.float64), "the array")
+        traced_by = _by_images if available_method(method) == "images" else _by_rays
+        self._trace = traced_by(
+            scene,
+            array,
+            Settings(
+                max_depth,
+                refraction,
+                diffraction,
+                diffuse,
+                user_pattern,
+                user_polarization,
+                rays,
+                plane_wave_beyond,
+                seed,
+            ),
+        )
+
+    def trace(self, trajectory: Trajectory, progress: Callable[[int], None] | None = None) -> Paths:
+        """Paths from every snapshot to every antenna: A = array.num_antennas, the elements once per polarisation.
+
+        A snapshot that nothing reaches has no valid path, and no snapshot's paths depend on another's. ``progress``
+        is called with the number of snapshots just done.
+        Raises InputError if the trajectory is empty or not finite.
+        """
+        if len(trajectory) == 0:
+            raise InputError("the trajectory has no snapshots: give at least one")
+        if not (np.isfinite(trajectory.positions_m).all() and np.isfinite(trajectory.velocities_mps).all()):
+            raise InputError("the trajectory holds NaN or infinite positions or velocities: remove those snapshots")
+        return self._trace(trajectory, progress or (lambda _: None))
 
 
 def trace(
@@ -24,49 +111,49 @@ def trace(
     array: UPA,
     max_depth: int = 3,
     *,
-    refraction: bool = True,
-    diffraction: bool = False,
-    user_pattern: ElementPattern = "tr38901",
-    method: Method = "auto",
-    rays_per_user: int = 25_000,
-    seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    **settings: Any,
 ) -> Paths:
-    """Propagation paths from every snapshot of a trajectory to every element of an array.
+    """Propagation paths from every snapshot of a trajectory to every antenna of an array.
 
-    Users carry one antenna of ``user_pattern`` and the array's polarisation, which looks at the array centre. Paths
-    are the line of sight and chains of up to ``max_depth`` specular reflections, refractions (straight through thin
-    walls) and, if asked for, one diffraction. They are exact per element: delays, gains, visibility.
-
-    ``method``: "near-field" traces with Sionna RT; "images" with the NumPy image method, specular paths up to
-    depth 2 only; "auto" takes the first where its LLVM exists and else the second, with a warning.
-    ``rays_per_user`` rays look for candidates; 16 consecutive snapshots share what they find.
-    ``progress`` is called with the number of snapshots just done.
-
-    Returns Paths with A = array.num_elements; a snapshot that nothing reaches has no valid path.
-    Raises InputError if the array stands inside a building, if the trajectory is empty or not finite, or on a
-    negative depth; DependencyError if "near-field" is asked for where no ray tracer runs.
+    Short for ``Tracer(scene, array, max_depth, **settings).trace(trajectory, progress)``; see :class:`Tracer` for the
+    settings, what is traced, and the errors. Keep a Tracer where several trajectories meet one array.
     """
-    _check(scene, trajectory, array, max_depth)
-    report = progress or (lambda _: None)
-    if method == "auto":
-        method = _available_method()
-    if method == "images":
-        from channelfm.tracing.images import trace_images
+    return Tracer(scene, array, max_depth, **settings).trace(trajectory, progress)
 
-        paths = trace_images(scene, trajectory, array, max_depth=min(max_depth, 2), user_pattern=user_pattern)
-        report(len(trajectory))
+
+def _by_rays(scene: Scene, array: UPA, settings: Settings) -> _Trace:
+    from channelfm.tracing.nearfield import NearFieldTracer
+
+    return NearFieldTracer(scene, array, settings).trace
+
+
+def _by_images(scene: Scene, array: UPA, settings: Settings) -> _Trace:
+    from channelfm.tracing.images import LARGEST_DEPTH, trace_images
+
+    if settings.diffraction or settings.diffuse:
+        raise InputError("the image method knows neither diffraction nor diffuse reflection: turn both off")
+    depth = min(settings.max_depth, LARGEST_DEPTH)
+
+    def traced(trajectory: Trajectory, progress: Callable[[int], None]) -> Paths:
+        paths = trace_images(
+            scene,
+            trajectory,
+            array,
+            max_depth=depth,
+            user_pattern=settings.user_pattern,
+            user_polarization=settings.user_polarization,
+        )
+        progress(len(trajectory))
         return paths
-    from channelfm.tracing.nearfield import Effort, trace_near_field
 
-    effort = Effort(rays_per_user=rays_per_user)
-    return trace_near_field(
-        scene, trajectory, array, max_depth, refraction, diffraction, user_pattern, effort, seed, report
-    )
+    return traced
 
 
-def _available_method() -> Method:
-    """Sionna where it runs; else the image method, said aloud."""
+def available_method(method: Method) -> Method:
+    """For "auto", Sionna where it runs; else the image method, said aloud. Other methods are as they are."""
+    if method != "auto":
+        return method
     from channelfm.tracing.sionna import import_sionna
 
     try:
@@ -75,13 +162,3 @@ def _available_method() -> Method:
         _log.warning("%s. Going on with the NumPy image method: specular paths up to depth 2, no refraction.", error)
         return "images"
     return "near-field"
-
-
-def _check(scene: Scene, trajectory: Trajectory, array: UPA, max_depth: int) -> None:
-    if max_depth < 0:
-        raise InputError(f"max_depth = {max_depth}: give 0 (line of sight only) or more")
-    if len(trajectory) == 0:
-        raise InputError("the trajectory has no snapshots: give at least one")
-    if not (np.isfinite(trajectory.positions_m).all() and np.isfinite(trajectory.velocities_mps).all()):
-        raise InputError("the trajectory holds NaN or infinite positions or velocities: remove those snapshots")
-    require_free(scene, np.asarray(array.position, dtype=np.float64), "the array")

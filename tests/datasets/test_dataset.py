@@ -23,7 +23,7 @@ def folder(tmp_path, make_channels, tiny_scene):
     scenes = []
     for name in ("a", "b"):
         stored = store_record(tmp_path, f"scenes/{name}.safetensors", dataclasses.replace(tiny_scene, name=name))
-        scenes.append(SceneEntry(name, stored, UPA(2, 3, 7e9, position=(0.0, 1.0, 60.0)), "© someone"))
+        scenes.append(SceneEntry(name, stored, {"bs": UPA(2, 3, 7e9, position=(0.0, 1.0, 60.0))}, "© someone"))
     shards = []
     for number, (split, scene, flight) in enumerate([("train", "a", "f"), ("train", "b", "f"), ("test", "b", "t")]):
         channels = make_channels(snapshots=number + 2, seed=number)

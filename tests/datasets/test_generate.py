@@ -8,50 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from channelfm.config import parse_recipe
-from channelfm.datasets import generate as generation
 from channelfm.datasets.dataset import open_dataset
-from channelfm.datasets.generate import generate, place_array
-from channelfm.datasets.recipe import ArrayRecipe, DatasetRecipe
+from channelfm.datasets.generate import generate, units
+from channelfm.datasets.generate.sites import place_array
+from channelfm.datasets.recipe import ArrayRecipe
 from channelfm.errors import InputError, IntegrityError
-
-SEED_OF_TEST = 5
-
-
-@pytest.fixture(scope="session")
-def street_map(tmp_path_factory, write_map):
-    return write_map(tmp_path_factory.mktemp("maps") / "corner.osm")
-
-
-@pytest.fixture(scope="session")
-def recipe(street_map):
-    """A small city, the image method, an array of 3 x 4: a fraction of a second per unit."""
-    values = {
-        "name": "small",
-        "seed": 1,
-        "array": {"rows": 3, "cols": 4, "height_m": 45.0},
-        "scenes": [{"name": "corner", "source": f"osm:{street_map}"}],
-        "flights": [
-            {"name": "f", "split": "train", "num_uavs": 3, "num_steps": 4},
-            {"name": "g", "split": "test", "num_uavs": 1, "num_steps": 4, "seed": SEED_OF_TEST},
-        ],
-        "tracing": {"method": "images", "max_depth": 1},
-        "channel": {"num_subcarriers": 2},
-    }
-    return parse_recipe(DatasetRecipe, values, "test")
-
-
-@pytest.fixture(scope="session")
-def made(recipe, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    generate(recipe, folder, progress=False)
-    return folder
-
-
-def contents(folder):
-    """All files but the wall times, by name."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "generation.json")
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_a_data_set_holds_what_its_recipe_says(made, recipe):
@@ -77,7 +38,7 @@ def test_labels_are_those_of_the_stored_array(made):
     np.testing.assert_array_equal(train.near_field, distance < array.rayleigh_distance_m)
 
 
-def test_equal_recipes_give_equal_bytes(made, recipe, tmp_path):
+def test_equal_recipes_give_equal_bytes(made, recipe, tmp_path, contents):
     generate(recipe, tmp_path / "again", progress=False)
     assert contents(tmp_path / "again") == contents(made)
 
@@ -89,14 +50,14 @@ def test_flights_differ_between_users_and_splits(made):
 
 
 def test_a_finished_data_set_is_reused(made, recipe, monkeypatch):
-    monkeypatch.setattr(generation, "build_scene", lambda *_: pytest.fail("worked again"))
+    monkeypatch.setattr(units, "build_scene", lambda *_: pytest.fail("worked again"))
     said = []
     generate(recipe, made, progress=False, announce=lambda stage, text: said.append(text))
     assert "reused" in said[-1]
 
 
 @pytest.mark.parametrize("loss", ["manifest", "shard", "cut shard", "journal", "scene", "cut manifest"])
-def test_what_is_lost_is_made_again_and_the_rest_kept(made, recipe, tmp_path, monkeypatch, loss):
+def test_what_is_lost_is_made_again_and_the_rest_kept(made, recipe, tmp_path, monkeypatch, loss, contents):
     for name, content in contents(made).items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
@@ -112,22 +73,22 @@ def test_what_is_lost_is_made_again_and_the_rest_kept(made, recipe, tmp_path, mo
     if loss == "journal":
         (tmp_path / "manifest.json").unlink()  # a finished data set needs no journal
     traced = []
-    monkeypatch.setattr(generation, "trace", lambda *a, real=generation.trace, **k: traced.append(1) or real(*a, **k))
+    monkeypatch.setattr(units, "observe", lambda *a, real=units.observe: traced.append(1) or real(*a))
     generate(recipe, tmp_path, progress=False)
     assert contents(tmp_path) == contents(made)
     assert len(traced) == (1 if victim.startswith("shards") else 0)
 
 
-def test_an_interrupted_run_resumes(made, recipe, tmp_path, monkeypatch):
-    real, calls = generation.trace, []
+def test_an_interrupted_run_resumes(made, recipe, tmp_path, monkeypatch, contents):
+    real, calls = units.observe, []
 
-    def interrupted(*arguments, **settings):
+    def interrupted(*arguments):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(*arguments, **settings)
+        return real(*arguments)
 
-    monkeypatch.setattr(generation, "trace", interrupted)
+    monkeypatch.setattr(units, "observe", interrupted)
     with pytest.raises(KeyboardInterrupt):
         generate(recipe, tmp_path, progress=False)
     with pytest.raises(InputError, match="unfinished"):
@@ -138,7 +99,7 @@ def test_an_interrupted_run_resumes(made, recipe, tmp_path, monkeypatch):
     assert len(json.loads((tmp_path / "generation.json").read_text())) == 2
 
 
-def test_a_run_killed_at_any_moment_resumes_to_the_same_bytes(made, recipe, tmp_path):
+def test_a_run_killed_at_any_moment_resumes_to_the_same_bytes(made, recipe, tmp_path, contents):
     code = (
         "import sys, json; from channelfm.datasets.generate import generate;"
         "from channelfm.datasets.recipe import DatasetRecipe;"
@@ -156,7 +117,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bytes(made, recipe, tmp_
     assert contents(tmp_path) == contents(made)
 
 
-def test_disk_full_leaves_only_whole_shards(made, recipe, tmp_path, monkeypatch):
+def test_disk_full_leaves_only_whole_shards(made, recipe, tmp_path, monkeypatch, contents):
     real, written = os.fsync, []
 
     def full(handle):
@@ -189,7 +150,7 @@ def test_a_folder_keeps_to_its_recipe(made, recipe, tmp_path):
         generate(recipe, tmp_path, progress=False)
 
 
-def test_a_claim_without_any_shard_gives_way(made, recipe, tmp_path):
+def test_a_claim_without_any_shard_gives_way(made, recipe, tmp_path, contents):
     with pytest.raises(InputError, match="no room"):
         generate(recipe, tmp_path, ["flights.0.altitude_m=[1.0, 2.0]"], progress=False)
     generate(recipe, tmp_path, progress=False)
@@ -200,7 +161,7 @@ def test_other_versions_do_not_finish_what_these_began(made, recipe, tmp_path, m
     for name in ("recipe.json", "shards/corner--f--0000.safetensors"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((made / name).read_bytes())
-    monkeypatch.setattr(generation, "library_versions", lambda: {"numpy": "0.1"})
+    monkeypatch.setattr("channelfm.datasets.generate.library_versions", lambda: {"numpy": "0.1"})
     with pytest.raises(InputError, match=r"other versions of .*numpy"):
         generate(recipe, tmp_path, progress=False)
 
@@ -208,12 +169,12 @@ def test_other_versions_do_not_finish_what_these_began(made, recipe, tmp_path, m
 def test_a_moved_map_is_the_same_and_an_edited_one_is_not(made, recipe, street_map, write_map, tmp_path, monkeypatch):
     moved = tmp_path / "moved.osm"
     moved.write_bytes(street_map.read_bytes())
-    monkeypatch.setattr(generation, "build_scene", lambda *_: pytest.fail("worked again"))
+    monkeypatch.setattr(units, "build_scene", lambda *_: pytest.fail("worked again"))
     generate(recipe, made, [f"scenes.0.source=osm:{moved}"], progress=False)
     write_map(moved, buildings=((0, 0, 20, 16),))
     with pytest.raises(InputError, match="another recipe"):
         generate(recipe, made, [f"scenes.0.source=osm:{moved}"], progress=False)
-    with pytest.raises(InputError, match="no such map"):
+    with pytest.raises(InputError, match="no such file"):
         generate(recipe, made, [f"scenes.0.source=osm:{tmp_path / 'none.osm'}"], progress=False)
 
 

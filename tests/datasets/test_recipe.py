@@ -25,7 +25,7 @@ def recipe(**changes):
         ({"scenes": [{"name": "s", "source": "munich"}]}, "source"),
         ({"scenes": [{"name": "s", "source": "procedural:1"}] * 2}, "used twice"),
         ({"flights": [{"name": "f", "split": "train"}] * 2}, "used twice"),
-        ({"flights": [{"name": "f", "split": "train", "scenes": ["x"]}]}, "flies in scene 'x'"),
+        ({"flights": [{"name": "f", "split": "train", "scenes": ["x"]}]}, "names scene 'x'"),
         ({"flights": [{"name": "f", "split": "exam"}]}, "split"),
         ({"flights": [{"name": "f", "split": "train", "speed_mps": [9, 5]}]}, "smaller value first"),
         ({"flights": [{"name": "f", "split": "train", "before_array": {"ahead_m": [0, 9]}}]}, "aside_m"),

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from channelfm.datasets.shards import finished_entry, write_shard
+from channelfm.datasets.shards import finished_entry, sweep_leftovers, write_shard
 from channelfm.errors import IntegrityError
 from channelfm.records import Channels
 
@@ -40,10 +40,11 @@ def test_a_temporary_file_is_not_a_shard(written):
         entry.check(folder)
 
 
-def test_writing_again_sweeps_what_a_kill_left(written):
+def test_what_a_kill_left_is_swept(written):
     folder, channels, entry = written
     leftover = (folder / entry.file).with_name(".u.safetensors.abc123")
     leftover.write_bytes(b"half")
+    sweep_leftovers(folder)
     again = write_shard(folder, channels, unit="u", split="train", scene="s", flight="f", method="test")
     assert again == entry
     assert sorted(item.name for item in leftover.parent.iterdir()) == ["u.json", "u.safetensors"]

@@ -18,7 +18,8 @@ from channelfm.maps.heights import LEVEL_M, default_height, parse_length, parse_
         ("40 feet", 40 * 0.3048),
         ("40'6\"", 40.5 * 0.3048),
         ("12;15", 15.0),
-        ("0", None),
+        ("12.5 metres", 12.5),
+        ("0", 0.0),
         ("-3", None),
         ("tall", None),
         ("", None),
@@ -65,6 +66,22 @@ def test_the_height_tag_wins_over_levels_and_levels_over_the_default():
     assert extent.source == "default"
 
 
+@pytest.mark.parametrize(
+    ("tags", "metres"),
+    [
+        ({"building:levels": "3;4"}, 12.0),
+        ({"building:levels": "3", "roof:levels": "2"}, 15.0),
+        ({"building:levels": "3", "roof:height": "4,5"}, 13.5),
+        ({"building:levels": "3", "roof:height": "4 m", "roof:levels": "1"}, 13.0),
+        ({"building:levels": "3", "roof:levels": "attic"}, 9.0),
+        ({"height": "20", "building:levels": "3", "roof:height": "4"}, 20.0),  # height includes the roof
+        ({"height": "0", "building:levels": "2"}, 6.0),
+    ],
+)
+def test_the_roof_stands_on_the_levels_and_within_the_height(tags, metres):
+    assert vertical_extent({"building": "yes"} | tags, "way/1", 0)[0].height_m == metres
+
+
 def test_an_unreadable_height_is_reported_and_the_next_source_taken():
     extent, unread = vertical_extent({"building": "yes", "height": "tall", "building:levels": "2"}, "way/1", 0)
     assert unread == ["height"]
@@ -76,6 +93,7 @@ def test_undersides():
     assert vertical_extent(tags | {"min_height": "5"}, "way/1", 0)[0].min_height_m == 5.0
     assert vertical_extent(tags | {"building:min_level": "2"}, "way/1", 0)[0].min_height_m == 2 * LEVEL_M
     assert vertical_extent(tags, "way/1", 0)[0].min_height_m == 0.0
+    assert vertical_extent(tags | {"min_height": "0", "building:min_level": "2"}, "way/1", 0)[0].min_height_m == 0.0
     canopy, _ = vertical_extent({"building": "roof", "height": "5"}, "way/1", 0)
     assert canopy.min_height_m == 4.5
     raised, _ = vertical_extent({"building": "yes", "min_height": "60"}, "way/1", 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from channelfm.errors import InputError
-from channelfm.maps import read_map
+from channelfm.maps import Roof, height_sources, read_map
 
 
 def by_id(data):
@@ -55,6 +55,15 @@ def test_order_and_compression_do_not_matter(city, ring, tmp_path):
         assert by_id(read_map(path)) == by_id(plain)
 
 
+def test_what_overpass_repeats_without_its_tags_keeps_them(city, ring):
+    city.way(1, ring(0, 0, 20), building="yes", height="12")
+    city.relation(5, [(1, "outer")], building="yes", height="12")
+    expected = read_map(city.write()).footprints
+    city.way(1, ring(0, 0, 20))
+    city.relation(5, [(1, "outer")], building="yes", height="12")
+    assert read_map(city.write()).footprints == expected
+
+
 def test_a_multipolygon_with_split_rings_and_a_hole(city, ring):
     outer, inner = ring(0, 0, 40), ring(10, 10, 10)
     city.way(1, outer[:3])
@@ -77,6 +86,40 @@ def test_an_outer_way_that_repeats_the_tags_of_its_relation_counts_once(city, ri
     assert item.area.area == pytest.approx(1500.0, rel=2e-3)
 
 
+@pytest.mark.parametrize("silent", [{}, {"source": "survey", "name": "Palace"}])
+def test_an_old_style_multipolygon_takes_the_tags_of_its_outer_way(city, ring, silent):
+    city.way(1, ring(0, 0, 40), building="yes", height="10")
+    city.way(2, ring(10, 10, 10))
+    city.relation(5, [(1, "outer"), (2, "inner")], **silent)
+    (item,) = read_map(city.write()).footprints
+    assert (item.osm_id, item.height_m) == ("way/1", 10.0)
+    assert item.area.area == pytest.approx(1500.0, rel=2e-3)
+
+
+def test_an_old_style_multipolygon_with_several_and_split_outer_ways(city, ring):
+    third = ring(100, 0, 30)
+    city.way(1, ring(0, 0, 40), building="yes", height="10")
+    city.way(2, ring(50, 0, 40), building="yes", height="20")
+    city.way(3, third[:3])
+    city.way(4, third[2:], building="yes", height="30")
+    for number, x in ((6, 10), (7, 60), (8, 110)):
+        city.way(number, ring(x, 10, 10))
+    city.relation(5, [(1, ""), (2, "outer"), (3, "outer"), (4, "outer"), *((k, "inner") for k in (6, 7, 8))])
+    found = by_id(read_map(city.write()))
+    assert {name: item.height_m for name, item in found.items()} == {"way/1": 10.0, "way/2": 20.0, "way/4": 30.0}
+    assert [found[f"way/{k}"].area.area for k in (1, 2, 4)] == pytest.approx([1500.0, 1500.0, 800.0], rel=2e-3)
+
+
+def test_a_multipolygon_of_something_else_cuts_nothing_out_of_a_building(city, ring):
+    city.way(1, ring(0, 0, 40), building="yes")
+    city.way(2, ring(10, 10, 10))
+    city.relation(5, [(1, "outer"), (2, "inner")], landuse="grass")
+    city.way(3, ring(60, 0, 10))
+    city.relation(6, [(3, "outer")])  # nothing says that this is a building
+    (item,) = read_map(city.write()).footprints
+    assert item.area.area == pytest.approx(1600.0, rel=2e-3)
+
+
 def test_missing_members_and_nodes_are_tolerated_and_counted(city, ring):
     city.way(1, ring(0, 0, 20), building="yes")
     city.way(2, ring(40, 0, 20))
@@ -84,11 +127,12 @@ def test_missing_members_and_nodes_are_tolerated_and_counted(city, ring):
     city.relation(6, [(78, "outer")], building="yes")
     city.way(3, ring(80, 0, 20)[:4], missing=9999, building="yes")
     city.way(4, ring(80, 0, 20)[:4], building="yes")
+    city.way(5, [], building="yes")
     data = read_map(city.write())
     assert set(by_id(data)) == {"way/1", "relation/5"}
     assert data.skipped == {
         "building line that is not closed": 1,
-        "building with missing nodes": 1,
+        "building with missing nodes": 2,
         "missing member of a multipolygon": 2,
         "multipolygon without a closed outer ring": 1,
     }
@@ -149,6 +193,30 @@ def test_the_antimeridian(map_writer, tmp_path, ring):
         assert [item.area.area for item in data.footprints] == pytest.approx([400.0, 400.0], rel=3e-3)
 
 
+def test_a_header_box_across_the_antimeridian(map_writer, tmp_path, ring):
+    city = map_writer(tmp_path, centre=(180.0, 52.0))
+    city.bounds = '<bounds minlat="51.99" minlon="179.99" maxlat="52.01" maxlon="-179.99"/>'
+    city.way(1, ring(-10, 30, 20), building="yes", height="10")
+    data = read_map(city.write())
+    assert data.footprints[0].area.area == pytest.approx(400.0, rel=3e-3)
+    assert data.bounds[2] - data.bounds[0] == pytest.approx(0.02 * 111_320 * 0.6157, rel=0.01)
+
+
+def test_nodes_far_outside_the_box_are_ignored(city, ring):
+    city.bounds = '<bounds minlat="47.999" minlon="10.998" maxlat="48.001" maxlon="11.002"/>'
+    city.way(1, ring(0, 0, 20), building="yes", height="10")
+    for number, (lat, lon) in enumerate([(0.0, 0.0), (-48.0, -169.0), (48.0, 101.0), (90.0, 0.0)], start=900):
+        city.nodes.append(f'<node id="{number}" version="1" lat="{lat}" lon="{lon}"/>')
+        city.way(number, ring(40, 40, 10)[:3], missing=number, building="yes")
+        city.way(number + 50, [(-50, 30), (50, 30)], missing=number, highway="residential")
+    data = read_map(city.write())
+    assert set(by_id(data)) == {"way/1"}
+    assert len(data.roads) == 4
+    assert max(abs(value) for road in data.roads for point in road.points for value in point) < 200.0
+    assert data.skipped["node far outside the region"] == 4
+    assert data.skipped["building with missing nodes"] == 4
+
+
 def test_a_given_box_leaves_out_what_lies_beyond(city, ring):
     city.way(1, ring(0, 0, 20), building="yes")
     city.way(2, ring(500, 0, 20), building="yes")
@@ -174,6 +242,29 @@ def test_heights_follow_the_seed(city, ring):
     assert heights[0] == heights[1] != heights[2]
 
 
+def test_roofs_are_read_and_parts_have_their_own(city, ring):
+    city.way(1, ring(0, 0, 20), building="house", height="10", roof__shape="gabled", roof__height="3")
+    city.way(2, ring(50, 0, 20), building="yes", roof__shape="hipped", building__levels="2")
+    city.way(3, ring(50, 0, 20), building__part="yes")
+    city.way(4, ring(100, 0, 20), building="yes", roof__shape="onion")
+    data = read_map(city.write())
+    found = by_id(data)
+    assert found["way/1"].roof == Roof("gabled", 3.0, None)
+    assert (found["way/1"].height_m, found["way/1"].material) == (10.0, "brick")
+    assert found["way/3"].roof is None  # the outline's roof is that of the whole, not of each part
+    assert found["way/4"].roof is None
+    assert data.skipped == {"outline replaced by its building parts": 1, "roof shape not modelled": 1}
+
+
+def test_shares_of_height_sources(city, ring):
+    for number, tags in enumerate([{"height": "9"}, {"building__levels": "2"}, {"height": "7"}, {}], start=1):
+        city.way(number, ring(30 * number, 0, 20), building="yes", **tags)
+    shares = height_sources(read_map(city.write()).footprints)
+    assert shares == {"height": 0.5, "levels": 0.25, "default": 0.25}
+    assert next(iter(shares)) == "height"
+    assert height_sources([]) == {}
+
+
 def test_overlapping_buildings_share_no_volume(city, ring):
     city.way(1, ring(0, 0, 20), building="yes", height="30")
     city.way(2, ring(10, 10, 20), building="yes", height="10")
@@ -193,7 +284,11 @@ def test_overlapping_buildings_share_no_volume(city, ring):
         (b"  \n", "empty"),
         (b"<osm/>", "broken or truncated"),
         (b'<osm version="0.6"><node id="1" ', "broken or truncated"),
-        (b'{"version": 0.6, "elements": []}', "JSON"),
+        (b'{"version": 0.6, "elements": []}', "no building"),
+        (b'{"version": 0.6, "elements": [', "truncated or broken JSON"),
+        (b'{"type": "FeatureCollection", "features": []}', "FeatureCollection.*Overpass"),
+        (b"[1, 2]", "foreign JSON"),
+        (b"[" * 100_000, "truncated or broken JSON"),
         (b"<html><body>no such page</body></html>", "not an OpenStreetMap file"),
         (b"\x89PNG\r\n\x1a\n", "not an OpenStreetMap file"),
         (b"\x1f\x8b\x08\x00broken", "archive"),

@@ -312,9 +312,9 @@ def test_pattern_is_transverse_and_turns_with_the_antenna(yaw, pitch, roll):
     array = UPA(1, 1, CARRIER_HZ, orientation_rad=(yaw, pitch, roll))
     directions = np.random.default_rng(0).normal(size=(20, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    for polarization in ("V", "H"):
-        turned = field_pattern("tr38901", polarization, array.rotation, directions @ array.rotation.T)
-        straight = field_pattern("tr38901", polarization, np.eye(3), directions)
+    for slant in (0.0, np.pi / 2, -np.pi / 4):
+        turned = field_pattern("tr38901", slant, array.rotation, directions @ array.rotation.T)
+        straight = field_pattern("tr38901", slant, np.eye(3), directions)
         np.testing.assert_allclose(turned, straight @ array.rotation.T, atol=1e-9)
         np.testing.assert_allclose(np.sum(straight * directions, axis=1), 0.0, atol=1e-12)
 

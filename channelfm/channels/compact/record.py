@@ -1,0 +1,134 @@
+"""The record of compact paths."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channelfm.arrays import UPA
+from channelfm.channels.compact.wavefronts import basis_size
+from channelfm.errors import InputError
+from channelfm.records import Record
+
+Float = NDArray[np.float64]
+Single = NDArray[np.float32]
+Half = NDArray[np.float16]
+Byte = NDArray[np.uint8]
+Short = NDArray[np.uint16]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class CompactPaths(Record):
+    """Paths of S snapshots as flat arrays over R paths, in the order of snapshots.
+
+    ``path_count`` uint16 [S]: paths of each snapshot. ``delay_s`` float64 [R]: absolute delay at the array centre (of
+    the wavefront, also where the centre does not see it). ``direction`` float32 [R, 2]: components of the unit vector
+    to the image source along the array's local y and z; ``curvature_per_m`` float32 [R]: 1 / its distance, 0 for plane
+    waves. ``bend_m`` float32: length added to the sphere's, a polynomial of degree ``bend_degree`` uint8 [R] (0: no
+    coefficients). ``doppler_hz`` float32 [R] at the centre and ``doppler_slope_hz`` float16 [R, 2], by which it grows
+    from the centre to the edge along y and z. ``gain`` float16 [Q, 2]: real and imaginary parts of polynomials of
+    degree ``gain_degree`` uint8 [R], of one polarisation after the other, divided by ``gain_scale`` float32 [R].
+    ``edges`` uint16 [E]: elements at which visibility changes, ``edge_count`` uint16 [R] for each path, counted row by
+    row or, where ``edges_by_column`` bool [R], column by column. ``interactions`` uint8 [R]: the codes of ``Paths``
+    that occur in a path, added (0: line of sight). ``times_s`` [S] and ``positions_m`` [S, 3] are the snapshots'.
+    Polynomials are sums of Legendre products by total degree (:func:`channelfm.channels.wavefronts.smooth_basis`) in
+    coordinates that are +-1 half an element spacing beyond the outermost elements. ``array`` is the traced one.
+    """
+
+    path_count: Short
+    delay_s: Float
+    direction: Single
+    curvature_per_m: Single
+    bend_m: Single
+    bend_degree: Byte
+    doppler_hz: Single
+    doppler_slope_hz: Half
+    gain: Half
+    gain_degree: Byte
+    gain_scale: Single
+    edges: Short
+    edge_count: Short
+    edges_by_column: Bool
+    interactions: Byte
+    times_s: Float
+    positions_m: Float
+    array: UPA
+
+    @classmethod
+    def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:
+        array = plain["array"]
+        triples = {name: tuple(array[name]) for name in ("position", "orientation_rad")}
+        return {"array": UPA(**array | triples)}
+
+    def __len__(self) -> int:
+        return len(self.path_count)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all arrays."""
+        values = (getattr(self, item.name) for item in dataclasses.fields(self))
+        return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+
+    @property
+    def has_path(self) -> Bool:
+        """bool [S]: whether a snapshot has any path."""
+        return np.asarray(self.path_count > 0)
+
+    @property
+    def line_of_sight(self) -> Bool:
+        """bool [S]: whether any antenna sees the user directly (by a path that was strong enough to be kept)."""
+        direct = np.zeros(len(self), np.bool_)
+        direct[np.repeat(np.arange(len(self)), self.path_count)[self.interactions == 0]] = True
+        return direct
+
+    @property
+    def polarizations(self) -> int:
+        """Polarisations that have gains of their own: those of the array, or 1 for plane waves of any array."""
+        sizes = int(basis_size(self.gain_degree.astype(np.int64)).sum())
+        return len(self.gain) // sizes if sizes else self.array.num_polarizations
+
+    def select(self, index: Any) -> CompactPaths:
+        """The snapshots that a NumPy index (slice, integers, mask) picks."""
+        snapshots = np.arange(len(self))[index].reshape(-1)
+        counts = self.counts()
+        rows = members(self.path_count, snapshots)
+        chosen: dict[str, Any] = {}
+        for item in dataclasses.fields(self):
+            values = getattr(self, item.name)
+            if item.name in ("path_count", "times_s", "positions_m"):
+                chosen[item.name] = values[snapshots]
+            elif item.name in counts:
+                chosen[item.name] = values[members(counts[item.name], rows)]
+            elif isinstance(values, np.ndarray):
+                chosen[item.name] = values[rows]
+        return dataclasses.replace(self, **chosen)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[CompactPaths]) -> CompactPaths:
+        """One record of the snapshots of several; InputError if there are none, or unlike ones."""
+        kinds = {(part.array, part.polarizations) for part in parts if part.has_path.any() or part is parts[0]}
+        if len(kinds) != 1:
+            raise InputError(f"{len(parts)} compact paths to join: give one or more, all of one array and one form")
+        names = [item.name for item in dataclasses.fields(cls) if item.name != "array"]
+        return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names}, array=parts[0].array)
+
+    def counts(self) -> dict[str, NDArray[np.int64]]:
+        """How many entries of the arrays of varying length belong to each path."""
+        bends = np.where(self.bend_degree > 0, basis_size(self.bend_degree.astype(np.int64)), 0)
+        gains = basis_size(self.gain_degree.astype(np.int64)) * self.polarizations
+        return {"bend_m": bends, "gain": gains, "edges": self.edge_count.astype(np.int64)}
+
+
+def members(counts: NDArray[Any], groups: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Places of the members of groups, in the groups' order, where group g has counts[g] consecutive members."""
+    wide = counts.astype(np.intp)
+    first = np.cumsum(wide) - wide
+    sizes = wide[groups]
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.asarray(np.repeat(first[groups], sizes) + within)

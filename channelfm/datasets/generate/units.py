@@ -1,0 +1,188 @@
+"""The work itself: one scene, or one unit, from the recipe to its file; what any worker on any machine runs.
+
+The bytes of a unit follow from the recipe alone, whoever makes it and whatever was made before. What a worker keeps
+from unit to unit - the scene, its tracer, the movement of a flight - saves time only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from channelfm.arrays import UPA
+from channelfm.channels.compact import compress
+from channelfm.channels.stochastic import stochastic_channels
+from channelfm.channels.synthesis import observe
+from channelfm.datasets.generate.sites import build_scene, derived_seed, place_array, plan_flight
+from channelfm.datasets.manifest import SceneEntry, decode_scene
+from channelfm.datasets.plan import Unit
+from channelfm.datasets.recipe import DatasetRecipe, SceneRecipe
+from channelfm.datasets.shards import ShardEntry, store_record, write_shard
+from channelfm.datasets.storage import halved, with_paths
+from channelfm.errors import IntegrityError
+from channelfm.records import Channels, Scene, Trajectory, write_atomically
+from channelfm.tracing.sequences import trace_sequence
+from channelfm.tracing.trace import Method, Tracer
+
+Advance = Callable[[int], None]  # told the number of snapshots just done
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker must know: the folder, the recipe, and the tracing method that "auto" came to."""
+
+    folder: Path
+    recipe: DatasetRecipe
+    method: Method
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished unit, and how many seconds it took."""
+
+    entry: ShardEntry
+    seconds: float
+
+
+def finished_scene(folder: Path, name: str) -> SceneEntry | None:
+    """The journal entry of a scene whose record is whole, or None: then it is to be built."""
+    try:
+        entry = decode_scene(json.loads(_scene_journal(folder, name).read_text(encoding="utf-8")))
+        if entry.record is not None:
+            entry.record.check(folder)
+    except (OSError, ValueError, TypeError, KeyError, IntegrityError):
+        return None
+    return entry
+
+
+def do_scene(job: Job, name: str) -> SceneEntry:
+    """Build and store a scene with its arrays, unless that is done already; its journal entry."""
+    finished = finished_scene(job.folder, name)
+    if finished is not None:
+        return finished
+    recipe = _scene_recipe(job.recipe, name)
+    stations = job.recipe.stations_in(name)
+    if recipe.kind == "threegpp":
+        standing = (0.0, 0.0, job.recipe.array.height_m)
+        positions = {s.name: standing if s.position == "auto" else s.position for s in stations}
+        arrays = {s.name: job.recipe.array.at(positions[s.name], s.orientation_rad) for s in stations}
+        entry = SceneEntry(name, None, arrays, "")
+    else:
+        scene = build_scene(recipe, derived_seed(job.recipe.seed, name), job.folder)
+        arrays = {station.name: place_array(job.recipe.array, scene, station) for station in stations}
+        stored = store_record(job.folder, f"scenes/{name}.safetensors", scene)
+        entry = SceneEntry(name, stored, arrays, scene.attribution)
+    content = json.dumps(dataclasses.asdict(entry), sort_keys=True, indent=1)
+    write_atomically(_scene_journal(job.folder, name), content.encode())
+    return entry
+
+
+def do_unit(job: Job, unit: Unit, advance: Advance | None = None) -> Done:
+    """Make one unit and write its shard; ``advance`` hears of its snapshots as they are done."""
+    start = time.perf_counter()
+    flight = next(flight for flight in job.recipe.flights if flight.name == unit.flight)
+    if _scene_recipe(job.recipe, unit.scene).kind == "threegpp":
+        stored, method = _stochastic(job, unit), _scene_recipe(job.recipe, unit.scene).where
+    else:
+        stored, method = _traced(job, unit, advance)
+    where = {"split": flight.split, "scene": unit.scene, "station": unit.station, "flight": unit.flight}
+    entry = write_shard(job.folder, _numbered(stored, unit), unit=unit.name, **where, method=method)
+    return Done(entry, round(time.perf_counter() - start, 3))
+
+
+def _traced(job: Job, unit: Unit, advance: Advance | None) -> tuple[Channels, str]:
+    """Channels of a unit in the recipe's storage form, and how they were traced."""
+    array = _scene_entry(job, unit.scene).arrays[unit.station]
+    whole = _movement(job, unit.scene, unit.station, unit.flight)
+    movement = whole.select(whole.track == unit.user)
+    tracer, channel = _tracer(job, unit.scene, unit.station), job.recipe.channel
+    if job.recipe.tracing.lattice_m is None:
+        paths = tracer.trace(movement, progress=advance)
+    else:
+        paths = trace_sequence(tracer, movement, job.recipe.tracing.lattice_m, progress=advance)
+    frequencies = channel.frequencies_hz(array.carrier_hz)
+    if channel.storage == "paths":
+        # the labels need no response; one frequency is the cheapest way to them
+        labels = dataclasses.replace(observe(movement, paths, array), frequencies_hz=frequencies)
+        return with_paths(labels, compress(paths, array)), paths.method
+    channels = observe(movement, paths, array, frequencies)
+    return halved(channels) if channel.storage == "float16" else channels, paths.method
+
+
+def _stochastic(job: Job, unit: Unit) -> Channels:
+    """Channels of a unit from a stochastic model of TR 38.901."""
+    flight = next(flight for flight in job.recipe.flights if flight.name == unit.flight)
+    seed = flight.seed if flight.seed is not None else derived_seed(job.recipe.seed, unit.scene, unit.flight)
+    array = _scene_entry(job, unit.scene).arrays[unit.station]
+    model: Any = _scene_recipe(job.recipe, unit.scene).where
+    channels = stochastic_channels(
+        model,
+        array,
+        num_tracks=1,
+        num_steps=flight.num_steps,
+        interval_s=flight.interval_s,
+        frequencies_hz=job.recipe.channel.frequencies_hz(array.carrier_hz),
+        speed_mps=flight.speed_mps,
+        seed=derived_seed(seed, str(unit.user)),
+        **job.recipe.stochastic.model_dump(),
+    )
+    return halved(channels) if job.recipe.channel.storage == "float16" else channels
+
+
+def _numbered(stored: Channels, unit: Unit) -> Channels:
+    """The unit's number as track: unique in the data set."""
+    return dataclasses.replace(stored, track=np.full(len(stored), unit.number, np.int32))
+
+
+def _scene_recipe(recipe: DatasetRecipe, name: str) -> SceneRecipe:
+    return next(scene for scene in recipe.scenes if scene.name == name)
+
+
+def _scene_journal(folder: Path, name: str) -> Path:
+    return folder / "scenes" / f"{name}.json"
+
+
+@lru_cache(maxsize=4)
+def _scene_entry(job: Job, name: str) -> SceneEntry:
+    return do_scene(job, name)
+
+
+@lru_cache(maxsize=1)
+def _scene(job: Job, name: str) -> Scene:
+    entry = _scene_entry(job, name)
+    assert entry.record is not None  # units of stochastic scenes never ask
+    return Scene.load(job.folder / entry.record.file)
+
+
+@lru_cache(maxsize=1)
+def _movement(job: Job, scene: str, station: str, flight: str) -> Trajectory:
+    array: UPA = _scene_entry(job, scene).arrays[station]
+    recipe = next(item for item in job.recipe.flights if item.name == flight)
+    return plan_flight(job.recipe, recipe, scene, _scene(job, scene), array, job.folder)
+
+
+@lru_cache(maxsize=1)
+def _tracer(job: Job, scene: str, station: str) -> Tracer:
+    tracing = job.recipe.tracing
+    return Tracer(
+        _scene(job, scene),
+        _scene_entry(job, scene).arrays[station],
+        tracing.max_depth,
+        refraction=tracing.refraction,
+        diffraction=tracing.diffraction,
+        diffuse=tracing.diffuse,
+        user_pattern=tracing.user_pattern,
+        user_polarization=tracing.user_polarization,
+        method=job.method,
+        rays=tracing.rays,
+        plane_wave_beyond=tracing.plane_wave_beyond,
+        seed=job.recipe.seed,
+    )

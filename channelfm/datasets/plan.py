@@ -1,0 +1,42 @@
+"""The work units of a recipe: known from the recipe alone, so that any number of workers can share them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from channelfm.datasets.recipe import DatasetRecipe
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One user of one flight in one scene, seen by one base station; its shard is named after it.
+
+    ``number`` counts the units of a recipe and becomes the track number of its snapshots.
+    """
+
+    name: str
+    number: int
+    scene: str
+    station: str
+    flight: str
+    user: int
+    snapshots: int
+
+
+def plan_units(recipe: DatasetRecipe) -> tuple[Unit, ...]:
+    """All units of a recipe, in its order: scene, station, flight, user."""
+    units: list[Unit] = []
+    for scene in recipe.scenes:
+        for station in recipe.stations_in(scene.name):
+            for flight in recipe.flights_in(scene.name):
+                for user in range(flight.num_uavs):
+                    places = (scene.name, *([station.name] if recipe.stations else []), flight.name, f"{user:04d}")
+                    name = "--".join(places)
+                    number = len(units)
+                    units.append(Unit(name, number, scene.name, station.name, flight.name, user, flight.num_steps))
+    return tuple(units)
+
+
+def share_of(units: tuple[Unit, ...], part: int, parts: int) -> tuple[Unit, ...]:
+    """Every ``parts``-th unit from number ``part`` (counted from 1) on."""
+    return tuple(unit for unit in units if unit.number % parts == part - 1)

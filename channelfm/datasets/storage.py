@@ -1,0 +1,90 @@
+"""The forms in which channels lie on disk: as they are, in half precision, or as the paths they follow from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channelfm.arrays import UPA
+from channelfm.channels.compact import CompactPaths, expand
+from channelfm.records import Channels, Record
+
+Storage = Literal["complex64", "float16", "paths"]
+
+
+@dataclass(frozen=True)
+class HalfChannels(Channels):
+    """Channels in half precision: ``response`` is float16 [S, antenna, F, 2], real and imaginary part divided by
+    ``scale`` float32 [S], the largest modulus of each snapshot (1 where there is no path)."""
+
+    scale: NDArray[np.float32] = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class PathChannels(Channels):
+    """Labels with an empty ``response`` [S, 0, F], and the compact paths that the response follows from."""
+
+    paths: CompactPaths = field(kw_only=True)
+
+    nested: ClassVar[dict[str, type[Record]]] = {"paths": CompactPaths}
+
+    def select(self, index: Any) -> PathChannels:
+        """The snapshots that a NumPy index (slice, integers, mask) picks."""
+        labels = _fields(super().select(index))
+        return PathChannels(**labels, paths=self.paths.select(index))
+
+
+FORMS: dict[str, type[Channels]] = {"Channels": Channels, "HalfChannels": HalfChannels, "PathChannels": PathChannels}
+
+
+def halved(channels: Channels) -> HalfChannels:
+    """Channels in half precision; the error is about -65 dB of each snapshot's power."""
+    modulus = np.abs(channels.response).max(axis=(1, 2), initial=0.0)
+    scale = np.where(modulus > 0, modulus, 1.0).astype(np.float32)
+    scaled = channels.response / scale[:, None, None]
+    return HalfChannels(
+        **_fields(channels) | {"response": np.stack([scaled.real, scaled.imag], axis=-1).astype(np.float16)},
+        scale=scale,
+    )
+
+
+def with_paths(channels: Channels, paths: CompactPaths) -> PathChannels:
+    """The labels of channels (their response is dropped) with the paths they follow from."""
+    return PathChannels(**_fields(labels_only(channels)), paths=paths)
+
+
+def restored(stored: Channels, array: UPA) -> Channels:
+    """Channels with a complex64 response, whatever form they were stored in; ``array`` is the one they belong to."""
+    if isinstance(stored, HalfChannels):
+        return Channels(**_fields(stored) | {"response": in_full(stored.response, stored.scale)})
+    if isinstance(stored, PathChannels):
+        response = expand(stored.paths, array, stored.frequencies_hz).numpy()
+        return Channels(**_fields(stored) | {"response": response})
+    return stored
+
+
+def in_full(half: NDArray[Any], scale: NDArray[np.float32]) -> NDArray[np.complex64]:
+    """complex64 [S, antenna, F] of scaled float16 [S, antenna, F, 2]."""
+    parts = half.astype(np.float32) * scale[:, None, None, None]
+    return np.asarray(parts[..., 0] + 1j * parts[..., 1], dtype=np.complex64)
+
+
+def labels_only(stored: Channels) -> Channels:
+    """The labels of channels in any form, with an empty response [S, 0, F]."""
+    empty = np.zeros((len(stored), 0, len(stored.frequencies_hz)), np.complex64)
+    return Channels(**_fields(stored) | {"response": empty})
+
+
+def load_stored(path: Path, form: str, unread: Collection[str] = ()) -> Channels:
+    """The record of a shard's file; ``form`` is its ShardEntry's. Arrays named in ``unread`` come empty."""
+    return FORMS[form].load(path, unread)
+
+
+def _fields(channels: Channels) -> dict[str, Any]:
+    return {item.name: getattr(channels, item.name) for item in dataclasses.fields(Channels)}
