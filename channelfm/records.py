@@ -149,7 +149,7 @@ class Building:
     volume_m3: float  # of its own solid
     material: str
     watertight: bool
-    roof_shape: str = "flat"  # "flat", "gabled", "hipped", "pyramidal"
+    roof_shape: str = "flat"  # "flat", "gabled", "hipped", "pyramidal", "mesh" (as a scene file has it)
     mesh: str = ""  # name of the scene object that it is part of; touching buildings of one material share one
 
 

@@ -1,6 +1,7 @@
 """Paths -> channels over time, frequency and antenna, and their transforms to angle, delay and range."""
 
 from channelfm.channels.compact import CompactPaths, compress, expand
+from channelfm.channels.stochastic import stochastic_channels
 from channelfm.channels.synthesis import observe, plane_wave, synthesize, synthesize_symbols
 from channelfm.channels.transforms import (
     PolarCodebook,
@@ -25,6 +26,7 @@ __all__ = [
     "polar_codebook",
     "polar_ranges",
     "polar_spectrum",
+    "stochastic_channels",
     "synthesize",
     "synthesize_symbols",
 ]

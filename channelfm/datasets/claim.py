@@ -15,7 +15,7 @@ from channelfm.datasets.shards import SHARD_FOLDER
 from channelfm.errors import InputError, IntegrityError
 from channelfm.records import write_atomically
 
-_BYTES_DEPEND_ON = ("numpy", "osmium", "shapely", "sionna-rt", "mitsuba", "drjit")
+_BYTES_DEPEND_ON = ("numpy", "torch", "osmium", "shapely", "sionna-rt", "sionna-no-rt", "mitsuba", "drjit")
 
 
 def recipe_identity(recipe: DatasetRecipe) -> str:

@@ -112,15 +112,13 @@ def recorded_with_report(
     ground = ground_grid(scene, limits)
     points[known] = _to_scene(table, known, scene, ground, height_unit, height_reference, datum_m, path)
     kept = known & _usable(points, known, scene, ground, limits, dropped)
-    pieces = []
+    tracks = []
     for name in dict.fromkeys(table.tracks):
         rows = np.array([row for row, track in enumerate(table.tracks) if track == name])
         times = np.arange(len(rows)) * interval_s if table.times_s is None else table.times_s[rows]
-        piece = _one_track(
-            times[kept[rows]], points[rows[kept[rows]]], table.lines[rows[kept[rows]]], max_speed_mps, dropped, path
-        )
-        if piece is not None:
-            pieces.append(piece)
+        times, rows = times[kept[rows]], rows[kept[rows]]
+        tracks.append(_one_track(times, points[rows], table.lines[rows], max_speed_mps, dropped, path))
+    pieces = [track for track in tracks if track is not None]
     if not pieces:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
         raise InputError(f"{path}: no track is left in scene '{scene.name}' ({reasons}); give tracks of its region")

@@ -164,6 +164,6 @@ def _draw_shares(axes: Any, statistics: FlightStatistics) -> None:
     blocked = [statistics.near - near_seen, statistics.far - far_seen]
     names = [f"near\n< {statistics.rayleigh_distance_m:.0f} m", "far"]
     axes.bar(names, seen, label="line of sight", color="tab:blue")
-    axes.bar(names, blocked, bottom=seen, label="none", color="tab:orange")
+    axes.bar(names, blocked, bottom=seen, label="blocked", color="tab:orange")
     axes.set(ylabel="snapshots")
     axes.legend()

@@ -13,6 +13,7 @@ from channelfm.arrays import UPA
 from channelfm.errors import InputError
 from channelfm.records import Scene, Trajectory
 from channelfm.scenes.rendering import Buffer, View, draw_faces, view_from
+from channelfm.scenes.surface import ground_height
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +62,9 @@ def draw_scene(
     drawn = Image.open(content).convert("RGB")
     try:
         Path(target).parent.mkdir(parents=True, exist_ok=True)
-        drawn.quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)  # a palette: a third of the bytes
+        drawn.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+            target, optimize=True
+        )  # a palette: a third of the bytes
     except (OSError, ValueError) as error:
         raise InputError(f"{target}: cannot write the picture ({error}); give a .png in a folder of yours") from error
 
@@ -77,7 +80,8 @@ def _draw(scene: Scene, axes: Axes, flight: Trajectory | None, array: UPA | None
             axes.plot(x, y, "-o", color=FLIGHT_COLOUR, linewidth=1.2, markersize=2.5)
     if array is not None:
         position = np.asarray(array.position, dtype=np.float64)
-        (x, _), (foot, head) = view.project(np.stack([position * (1.0, 1.0, 0.0), position])).T[:2]
+        foot_m = np.array([*position[:2], ground_height(scene, position[None, :2])[0]])
+        (x, _), (foot, head) = view.project(np.stack([foot_m, position])).T[:2]
         axes.plot([x, x], [foot, head], color=ARRAY_COLOUR, linewidth=1.5)
         axes.plot([x], [head], "s", color=ARRAY_COLOUR, markersize=7)
     axes.set(xlim=(x_min, x_max), ylim=(y_min, y_max), xticks=[], yticks=[])

@@ -25,7 +25,7 @@ def roofed_solid(item: Footprint) -> tuple[Float, Int] | None:
 
     The eaves lie at ``height_m - roof.height_m``. A gabled or hipped roof is that of the bounding rectangle along
     the ridge, cut along the outline: the walls follow it. It always fits as long as walls remain below the eaves; a
-    pyramid also needs an outline without holes, all of which is seen from its centroid. Raises nothing.
+    pyramid also needs an outline without holes, all of which is seen from its centroid.
     """
     roof = item.roof
     if roof is None:

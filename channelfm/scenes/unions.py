@@ -40,10 +40,10 @@ Corner = tuple[float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """One object of a scene: the buildings that it holds, and their union's mesh if there are several.
+    """One object of a scene: the buildings that it holds, and the mesh of their union.
 
-    ``items`` are as they stand in the end: areas cut by setbacks, or the cells of the union. ``mesh`` is None for a
-    building that stands alone, which the caller extrudes (or roofs).
+    ``items`` are as they stand in the end: areas cut by setbacks and snapped to those of the neighbours. ``mesh`` is
+    None for a building that touches no other or has a pitched roof, which the caller extrudes or roofs.
     """
 
     items: tuple[Footprint, ...]
@@ -77,7 +77,7 @@ def _resolve(items: list[Footprint], skipped: Counter[str]) -> list[Body]:
         joined, conflicts = _contacts(plan)
         groups = [frozenset(numbers) for numbers in components(len(items), joined)]
         if not conflicts:
-            conflicts = {pair for group in groups if len(group) > 1 for pair in _pinches(plan, group)}
+            conflicts = {pair for group in groups for pair in _pinches(plan, group)}
         if not conflicts:
             break
         items = _set_apart(items, sorted(conflicts), SETBACK_M * (1 + number // ROUNDS_PER_WIDTH), skipped)
@@ -188,8 +188,7 @@ def _raised(item: Footprint, roof_m: float) -> Footprint | None:
 
 
 def _body(plan: Arrangement, group: Group) -> Body:
-    if len(group) == 1:
-        return Body((plan.items[min(group)],))
+    """The prisms of a group over their cells, so that snapped neighbours meet exactly, and the mesh of their union."""
     items = [
         dataclasses.replace(
             plan.items[number],
@@ -197,7 +196,7 @@ def _body(plan: Arrangement, group: Group) -> Body:
         )
         for number in sorted(group)
     ]
-    return Body(tuple(items), union_mesh(plan, group))
+    return Body(tuple(items), union_mesh(plan, group) if items[0].roof is None else None)
 
 
 def union_mesh(plan: Arrangement, group: Group) -> tuple[Float, Int]:

@@ -16,7 +16,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.tracing.chains import REFRACTION, SPECULAR, Chains, Mirrors, Triangles
+from channelfm.tracing.chains import DIFFRACTION, REFRACTION, SPECULAR, Chains, Mirrors, Triangles
+from channelfm.tracing.edges import Edges
 from channelfm.tracing.rays import RayCaster, sphere_lattice
 from channelfm.tracing.settings import Settings
 
@@ -97,8 +98,11 @@ class Found:
 class Candidates:
     """All candidate chains between any user and one array."""
 
-    def __init__(self, rays: RayCaster, triangles: Triangles, view: ArrayView, settings: Settings) -> None:
+    def __init__(
+        self, rays: RayCaster, triangles: Triangles, edges: Edges | None, view: ArrayView, settings: Settings
+    ) -> None:
         self._rays, self._triangles, self._mirrors = rays, triangles, Mirrors.of(triangles)
+        self._edges = edges
         self._view, self._depth, self._refraction = view, settings.max_depth, settings.refraction
         singles = [np.arange(len(self._mirrors))[:, None]] if self._depth > 0 else []
         longer = sequences_seen(rays, triangles.plane, view, settings) if self._depth > 1 else []
@@ -111,6 +115,8 @@ class Candidates:
         for beams in self._beams:
             user, row = beams.serving(users)
             parts.append(self._open(users, user, beams.planes[row]))
+        if self._edges is not None and self._depth > 0:
+            parts.append(self._diffracted(users, self._edges))
         return Found(
             np.concatenate([part.user for part in parts]), Chains.joined([part.chains for part in parts])
         )
@@ -124,9 +130,8 @@ class Candidates:
             row = np.repeat(np.arange(start, min(len(user), start + at_once)), len(anchors))
             stops, possible = self._mirrors.stops(users[user[row]], planes[row], np.resize(anchors, (len(row), 3)))
             row = row[possible]
-            walls, triangle = self._walls(stops[possible], planes[row])
-            kept = (walls >= 0).all(axis=1) & (walls.sum(axis=1) + bounces <= self._depth)
-            seen.append(np.column_stack([row, walls, triangle])[kept])
+            kept, walls, triangle = self._walls(stops[possible], planes[row])
+            seen.append(np.column_stack([row[kept], walls, triangle]))
         return self._distinct_chains(np.concatenate(seen), user, planes)
 
     def _distinct_chains(self, seen: Index, user: Index, planes: Index) -> Found:
@@ -136,35 +141,70 @@ class Candidates:
         _, first = np.unique(seen[:, : bounces + 2], axis=0, return_index=True)
         first = first[(seen[first, 1 : bounces + 2] > 0).any(axis=1) | (bounces > 0)]
         row, walls, triangle = seen[first, 0], seen[first, 1 : bounces + 2], seen[first, bounces + 2 :]
-        kinds = np.zeros((len(first), max(1, self._depth)), np.int64)
-        touched, place, number = np.zeros_like(kinds), np.zeros(len(first), np.int64), np.arange(len(first))
-        for leg in range(bounces + 1):
+        return Found(user[row], self._chains(walls, np.full(bounces, SPECULAR), triangle, np.full(len(row), -1)))
+
+    def _diffracted(self, users: Float, edges: Edges) -> Found:
+        """Chains of one diffraction, with walls before and after it, that are open to an anchor."""
+        hits = [edges.diffracting(user, self._view.centre, self._view.reach_m) for user in users]
+        user, edge = np.repeat(np.arange(len(users)), [len(hit) for hit in hits]), np.concatenate(hits)
+        lines = [np.zeros((0, 3), np.int64)]  # row, walls on both legs
+        for anchor in self._view.anchors:
+            wedges, start, end = edges.select(edge), users[user], np.broadcast_to(anchor, (len(user), 3))
+            place = wedges.places(start, end)
+            row = np.flatnonzero((place > 0.0) & (place < wedges.length) & wedges.outside(end))
+            stops = np.stack([start, wedges.points(start, end), end], axis=1)[row]
+            kept, walls, _ = self._walls(stops, np.full((len(row), 1), -1))
+            lines.append(np.column_stack([row[kept], walls]))
+        seen = np.unique(np.concatenate(lines), axis=0)
+        row = seen[:, 0]
+        kinds, triangle = np.array([DIFFRACTION]), edges.near_triangle[edge[row], None]
+        return Found(user[row], self._chains(seen[:, 1:], kinds, triangle, edge[row]))
+
+    def _chains(self, walls: Index, between: Index, triangle: Index, edge: Index) -> Chains:
+        """Chains with walls [N, k + 1] on their legs and interactions ``between`` [k] them, on triangles [N, k]."""
+        kinds = np.zeros((len(walls), max(1, self._depth)), np.int64)
+        touched, place, number = np.zeros_like(kinds), np.zeros(len(walls), np.int64), np.arange(len(walls))
+        for leg in range(walls.shape[1]):
             for wall in range(int(walls[:, leg].max(initial=0))):
                 more = walls[:, leg] > wall
                 kinds[number[more], place[more]] = REFRACTION
                 place += more
-            if leg < bounces:
-                kinds[number, place], touched[number, place] = SPECULAR, triangle[:, leg]
+            if leg < len(between):
+                kinds[number, place], touched[number, place] = between[leg], triangle[:, leg]
                 place += 1
-        return Found(user[row], Chains(kinds, touched, np.full(len(first), -1)))
+        return Chains(kinds, touched, edge)
 
-    def _walls(self, stops: Float, planes: Index) -> tuple[Index, Index]:
-        """Walls crossed on each leg int64 [N, k + 1], -1 if it is closed, and the triangle hit on each mirror [N, k].
-
-        A leg between stops [N, k + 2, 3] is closed if it crosses more walls than a chain may have, or if the mirror
-        at its end is not there. It crosses the mirrors' planes at its ends only, so hits on these are no walls.
-        """
-        count, legs = len(stops), stops.shape[1] - 1
-        none = np.full((count, 1), -1)
+    def _walls(self, stops: Float, planes: Index) -> tuple[Index, Index, Index]:
+        """Which rows are open, and of these the walls on each leg int64 [O, k + 1] and the triangle hit on each
+        mirror [O, k]; rows are legs between stops [N, k + 2, 3] with mirrors in planes [N, k]."""
+        bounces, row = planes.shape[1], np.arange(len(stops))
+        walls, mirror = np.zeros((len(stops), bounces + 1), np.int64), np.zeros((len(stops), bounces), np.int64)
+        none = np.full((len(stops), 1), -1)
         ends = np.concatenate([none, planes, none], axis=1)
-        start, end = (stops[:, leg : leg + legs].reshape(-1, 3) for leg in (0, 1))
-        behind, ahead = (ends[:, leg : leg + legs].reshape(-1) for leg in (0, 1))
+        for leg in range(bounces, -1, -1):
+            spare = self._depth - bounces if self._refraction else 0
+            allowed = spare - walls[row, leg + 1 :].sum(axis=1)
+            crossed, hit = self._leg(
+                stops[row, leg], stops[row, leg + 1], ends[row, leg], ends[row, leg + 1], allowed
+            )
+            row, crossed, hit = row[crossed >= 0], crossed[crossed >= 0], hit[crossed >= 0]
+            walls[row, leg] = crossed
+            if leg < bounces:
+                mirror[row, leg] = hit
+        return row, walls[row], mirror[row]
+
+    def _leg(self, start: Float, end: Float, behind: Index, ahead: Index, allowed: Index) -> tuple[Index, Index]:
+        """Walls crossed between start and end [N, 3], -1 if more than ``allowed`` [N] or if the mirror that should be
+        at the end is not there; and the triangle hit on that mirror.
+
+        ``behind`` and ``ahead`` [N] are the planes of the mirrors at both ends, -1 at users and array. A straight leg
+        meets these planes nowhere else, so hits on them are no walls.
+        """
         length = np.linalg.norm(end - start, axis=1)
         direction = (end - start) / np.maximum(length, 1e-9)[:, None]
         length = np.where(ahead >= 0, length + _BEYOND_M, length * (1.0 - 1e-6))
         walls, mirror = np.zeros(len(start), np.int64), np.full(len(start), -1)
         travelled, active = np.zeros(len(start)), np.arange(len(start))
-        allowed = self._depth - planes.shape[1] if self._refraction else 0
         while len(active):
             here = start[active] + travelled[active, None] * direction[active]
             distance, hit = self._rays.first_hits(here, direction[active], length[active] - travelled[active])
@@ -174,10 +214,9 @@ class Candidates:
             mirror[active[arrived]] = hit[arrived]
             walls[active] += ~arrived & (plane != behind[active])
             travelled[active] += distance + _ONWARD_M
-            active = active[~arrived & (walls[active] <= allowed) & (travelled[active] < length[active])]
-        closed = (walls > allowed) | ((ahead >= 0) & (mirror < 0))
-        walls[closed] = -1
-        return walls.reshape(count, legs), mirror.reshape(count, legs)[:, :-1]
+            active = active[~arrived & (walls[active] <= allowed[active]) & (travelled[active] < length[active])]
+        walls[(walls > allowed) | ((ahead >= 0) & (mirror < 0))] = -1
+        return walls, mirror
 
 
 class _Beams:

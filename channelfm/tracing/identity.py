@@ -47,7 +47,7 @@ def follow(paths: Paths, track: ArrayLike | None = None) -> Int:
     owner = np.zeros(len(paths), np.int32) if track is None else np.asarray(track)
     if owner.shape != (len(paths),):
         raise InputError(f"track: shape {owner.shape} does not fit {len(paths)} snapshots; give one entry for each")
-    used = paths.valid.any(axis=2)
+    used: Mask = np.asarray(paths.valid.any(axis=2))
     seen = paths.valid.sum(axis=2)
     length = SPEED_OF_LIGHT * paths.delay_s.sum(axis=2) / np.maximum(seen, 1)
     image = paths.positions_m[:, None] + length[..., None] * paths.departure

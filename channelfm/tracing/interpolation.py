@@ -113,7 +113,8 @@ class _Side:
 
         def gathered(name: str) -> NDArray[Any]:
             values = getattr(nodes, name)[at]
-            return np.where(present.reshape(*present.shape, *[1] * (values.ndim - 2)), values, values.dtype.type(0))
+            known = present.reshape(*present.shape, *[1] * (values.ndim - 2))
+            return np.asarray(np.where(known, values, values.dtype.type(0)))
 
         return cls(
             present=present,
@@ -156,7 +157,7 @@ def _between(nodes: Paths, lattice: Lattice, trajectory: Trajectory, pairs: tupl
         departure = np.where(single, turned, departure)
         arrival = np.where(single, side.arrival, arrival)
         points = np.where(single[..., None], side.points_m, points)
-    kept = valid.any(axis=2, keepdims=True)
+    kept: Mask = np.asarray(valid.any(axis=2, keepdims=True))
     return Paths(
         gain=np.where(valid, spread / np.where(valid, delay, 1.0), 0).astype(np.complex64),
         delay_s=np.where(valid, delay, 0.0),
@@ -207,7 +208,7 @@ def _weighed(weight: Float, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _blend(zero: NDArray[Any], one: NDArray[Any], share: Float) -> NDArray[Any]:
-    return _weighed(1.0 - share, zero) + _weighed(share, one)
+    return np.asarray(_weighed(1.0 - share, zero) + _weighed(share, one))
 
 
 def _unit(vectors: Float) -> Float:

@@ -47,7 +47,7 @@ class NearFieldTracer:
         )
         centre = np.asarray(array.position, dtype=np.float64)
         view = ArrayView(centre, array.element_positions[anchor_elements(array)], array.aperture_m / 2)
-        self._candidates = Candidates(self._scene.rays, self._scene.triangles, view, settings)
+        self._candidates = Candidates(self._scene.rays, self._scene.triangles, self._scene.edges, view, settings)
         # The array centre goes last: directions and interaction points are reported as seen from there.
         self._elements = _array_end(array, np.vstack([array.element_positions, centre]))
         self._centre = _array_end(array, centre[None])
@@ -105,7 +105,7 @@ class NearFieldTracer:
         touched = chains.kinds[kept, :, None] > 0
         return _Rows(
             user=user[kept],
-            gain=np.where(valid[kept, None], gain[kept, :, :antennas], 0).reshape(int(kept.sum()), -1),
+            gain=np.where(valid[kept, None], gain[kept, :, :antennas], 0).reshape(kept.sum(), self.array.num_antennas),
             delay_s=masked(delay, np.float64),
             valid=np.tile(valid[kept], (1, self.array.num_polarizations)),
             doppler_hz=masked(doppler, np.float32),
@@ -176,7 +176,7 @@ def _array_end(array: UPA, positions: Float) -> Endpoints:
 
 def _first_of_each_path(user: NDArray[np.intp], kinds: NDArray[np.int64], points: Float) -> NDArray[np.bool_]:
     """Drop rows that repeat another row's path: rounding can give one plane two numbers, which would count it twice."""
-    spots = np.where(kinds[:, :, None] > 0, points, 0.0).reshape(len(points), -1)
+    spots = np.where(kinds[:, :, None] > 0, points, 0.0).reshape(len(points), 3 * points.shape[1])
     order = np.lexsort([*spots.T[::-1], *kinds.T, user])
     same = np.full(max(0, len(order) - 1), True)
     for labels in (user[order, None], kinds[order]):

@@ -26,17 +26,15 @@ class RayCaster:
     def first_hits(self, start: Float, direction: Float, reach: Float) -> tuple[Float, Index]:
         """Distance [N] in m to what rays from start [N, 3] along unit directions [N, 3] meet within reach [N], and
         the triangle [N] met, -1 where there is none."""
-        count = len(start)
-        if not count:
+        if not len(start):
             return np.zeros(0), np.zeros(0, np.int64)
-        padding = padded(count)
-        ray = self._mi.Ray3f(self.points(start[padding]), self.points(direction[padding]))
-        ray.maxt = self._mi.Float(reach[padding].astype(np.float32))
+        ray = self._mi.Ray3f(self.points(start), self.points(direction))
+        ray.maxt = self._mi.Float(reach.astype(np.float32))
         hit = self._scene.ray_intersect(ray, coherent=False, ray_flags=self._mi.RayFlags.Minimal, active=True)
         row = self._rows(hit)
         distance = self._dr.select(hit.is_valid(), hit.t, 0.0)
         self._dr.eval(row, distance)
-        return np.asarray(distance)[:count].astype(np.float64), np.asarray(row)[:count].astype(np.int64)
+        return np.asarray(distance).astype(np.float64), np.asarray(row).astype(np.int64)
 
     def visited(self, origin: Float, directions: Float, word: str) -> Index:
         """Triangles [N, D] that rays from one origin [3] along directions [N, 3] meet; -1 once they have left.
@@ -77,15 +75,3 @@ def sphere_lattice(count: int, seed: int) -> Float:
     turn, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
     return np.asarray(lattice @ turn)
 
-
-def padded(count: int) -> NDArray[np.intp]:
-    """Row numbers 0 ... count - 1, continued with the last one up to the next size that is worth a kernel.
-
-    Dr.Jit traces anew for every size that it meets, so calls use few sizes: a quarter of a power of two apart.
-    """
-    size = 256
-    while size < count:
-        size *= 2
-    step = size // 8
-    size = max(256, -(-count // step) * step)
-    return np.minimum(np.arange(size), count - 1)

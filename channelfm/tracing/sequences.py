@@ -2,7 +2,7 @@
 
 The dynamic twin of LWM-Temporal (its section IV-C) has channels on a grid of 10 cm, lets users walk from grid point
 to grid point and interpolates delays, gains and angles linearly on the segments between. Here the nodes lie on the
-track itself, 10 cm apart along it: positions stay where they are, and nothing is extrapolated. And delays follow the
+track itself, 10 cm apart along it: users stay where they are, between two traced nodes. And delays follow the
 geometry (``tracing.interpolation``): over 10 cm a straight line misses the delay of a path of 10 m by 0.4 ps, one
 degree at 7 GHz, and over half a metre, which this module bridges as well, by 25 times that.
 """
@@ -46,9 +46,9 @@ def trace_sequence(
     tracer: PathTracer,
     trajectory: Trajectory,
     spacing_m: float = 0.1,
-    *,
-    refinements: int = 0,
     progress: Progress | None = None,
+    *,
+    refinements: int = 3,
 ) -> Paths:
     """Paths of every snapshot of a trajectory, from tracing nodes that lie ``spacing_m`` metres apart along it.
 
@@ -61,14 +61,11 @@ def trace_sequence(
     If the lattice would have as many nodes as there are snapshots, these are traced directly, and the result is
     ``tracer.trace(trajectory, progress)``. ``progress`` is called with the number of snapshots just done.
 
-    Raises InputError if ``spacing_m`` is not positive, ``refinements`` is negative or the trajectory is empty.
+    Raises InputError if ``spacing_m`` is not positive, ``refinements`` negative, or the trajectory empty or not finite.
     """
-    if not 0.0 < spacing_m < np.inf:
-        raise InputError(f"spacing_m = {spacing_m}: give a positive distance in metres, e.g. 0.1")
+    _check(trajectory, spacing_m)
     if refinements < 0:
         raise InputError(f"refinements = {refinements}: give 0 or more rounds")
-    if len(trajectory) == 0:
-        raise InputError("the trajectory has no snapshots: give at least one")
     stretches = _stretches(trajectory)
     stations = [_stations(stretch, spacing_m) for stretch in stretches]
     if sum(map(len, stations)) >= len(trajectory):
@@ -87,9 +84,19 @@ def trace_sequence(
 
 
 def lay_lattice(trajectory: Trajectory, spacing_m: float = 0.1) -> Lattice:
-    """The lattice that ``trace_sequence`` starts from; see there."""
+    """The lattice that ``trace_sequence`` starts from; see there, also for errors."""
+    _check(trajectory, spacing_m)
     stretches = _stretches(trajectory)
     return _lattice(trajectory, stretches, [_stations(stretch, spacing_m) for stretch in stretches])
+
+
+def _check(trajectory: Trajectory, spacing_m: float) -> None:
+    if not 0.0 < spacing_m < np.inf:
+        raise InputError(f"spacing_m = {spacing_m}: give a positive distance in metres, e.g. 0.1")
+    if len(trajectory) == 0:
+        raise InputError("the trajectory has no snapshots: give at least one")
+    if not (np.isfinite(trajectory.positions_m).all() and np.isfinite(trajectory.velocities_mps).all()):
+        raise InputError("the trajectory holds NaN or infinite positions or velocities: remove those snapshots")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from channelfm.errors import DependencyError
 from channelfm.records import Scene
 from channelfm.scenes.materials import electromagnetic_properties
 from channelfm.tracing.chains import Chains, Endpoints, Solution, Triangles
+from channelfm.tracing.edges import Edges
 from channelfm.tracing.fresnel import DEFAULT_THICKNESS_M
 from channelfm.tracing.llvm import activate, find_llvm
-from channelfm.tracing.rays import RayCaster, padded
+from channelfm.tracing.rays import RayCaster
 from channelfm.units import wavelength
 
 SUPPORTED_RELEASE = "2.2.0"
@@ -80,12 +81,14 @@ class SionnaScene:
         self._dr: Any = drjit
         self._mi: Any = mitsuba
         self._wavelength = wavelength(carrier_hz)
-        self.max_depth, self._diffraction = max_depth, diffraction
+        self.max_depth = max_depth
         self.material_notes: dict[str, str] = {}
         self._scene = self._rt.load_scene()
         self._scene.frequency = carrier_hz  # before the materials are built: slabs are measured in wavelengths
         self._scene.edit(add=self._meshes_by_material(scene, carrier_hz))
         self.triangles = self._triangles()
+        edges = Edges.of(self.triangles) if diffraction else None
+        self.edges = edges if edges else None
         self.rays = RayCaster(mitsuba, drjit, self._scene.mi_scene, self.triangles)
         self._solver = self._rt.PathSolver()
 
@@ -139,7 +142,7 @@ class SionnaScene:
         element where the path reaches it, else the nearest to it that is reached.
         """
         sources, targets = self.rays.points(users.positions_m), self.rays.points(elements.positions_m)
-        row, element = self._grid(len(padded(len(chains))), len(elements))
+        row, element = self._grid(len(chains), len(elements))
         buffer = self._located(chains, user, row, element)
         direct = not chains.kinds.any()
         buffer = self._seen_directly(buffer, sources, targets) if direct else self._image(buffer, sources, targets)
@@ -201,7 +204,7 @@ class SionnaScene:
                 samples_per_src=rays,
                 synthetic_array=plane_wave,
                 refraction=refraction,
-                diffraction=self._diffraction,
+                diffraction=self.edges is not None,
             )
             real, imaginary = (np.asarray(part)[0, :, 0, 0, :] for part in paths.a)
             delay = np.asarray(paths.tau).astype(np.float64)
@@ -216,9 +219,8 @@ class SionnaScene:
         from sionna.rt.path_solvers.paths_buffer import PathsBuffer
 
         dr, mi = self._dr, self._mi
-        padding = padded(len(chains))  # Dr.Jit traces anew for every size that it meets
-        triangle = chains.triangle[padding]
-        buffer = PathsBuffer(dr.width(row), self.max_depth, self._diffraction)
+        triangle = chains.triangle
+        buffer = PathsBuffer(dr.width(row), self.max_depth, self.edges is not None)
         depth = buffer.depth_dim_size
         entry = dr.repeat(row * depth, depth) + dr.tile(dr.arange(mi.UInt32, depth), dr.width(row))
 
@@ -226,17 +228,36 @@ class SionnaScene:
             flat = type(example.array)(np.ascontiguousarray(values.ravel()))
             return tensor(dr.gather(type(example.array), flat, entry), shape=example.shape)
 
-        buffer._interaction_types = spread(mi.TensorXu, buffer._shapes, chains.kinds[padding].astype(np.uint32))
+        buffer._interaction_types = spread(mi.TensorXu, buffer._shapes, chains.kinds.astype(np.uint32))
         buffer._shapes = spread(mi.TensorXu, buffer._shapes, self.triangles.shape[triangle].astype(np.uint32))
         buffer._primitives = spread(mi.TensorXu, buffer._shapes, self.triangles.primitive[triangle].astype(np.uint32))
-        buffer._src_indices = dr.gather(mi.UInt32, mi.UInt32(user[padding].astype(np.uint32)), row)
+        buffer._src_indices = dr.gather(mi.UInt32, mi.UInt32(user.astype(np.uint32)), row)
         buffer._tgt_indices = element
         # The image method starts from a point on each mirror and leaves the path's vertices in the same place.
         on_mirror = self.triangles.corners[triangle, 0].astype(np.float32)
         buffer._vertices_x, buffer._vertices_y, buffer._vertices_z = (
             spread(mi.TensorXf, buffer._vertices_x, on_mirror[..., axis]) for axis in range(3)
         )
+        if self.edges is not None:
+            self._place_wedges(buffer._diffracting_wedges, self.edges.select(chains.edge), row)
         return buffer
+
+    def _place_wedges(self, geometry: Any, wedges: Edges, row: Any) -> None:
+        """Write the wedge of every row's chain into Sionna's record of them; any wedge serves chains without one."""
+        dr, mi = self._dr, self._mi
+
+        def spread(values: NDArray[np.int64]) -> Any:
+            return dr.gather(mi.UInt32, mi.UInt32(values.astype(np.uint32)), row)
+
+        shape = self.triangles.shape[wedges.near_triangle]
+        geometry.shape = dr.reinterpret_array(mi.MeshPtr, spread(shape))
+        # a wedge of two meshes has no n-face in the first one, but only its normal is ever used
+        geometry.prim0 = spread(self.triangles.primitive[wedges.near_triangle])
+        geometry.primn = spread(self.triangles.primitive[wedges.far_triangle])
+        for name, values in (("o", wedges.origin), ("e_hat", wedges.along), ("n0", wedges.near), ("nn", wedges.far)):
+            vector = dr.gather(mi.Point3f, self.rays.points(values), row)
+            setattr(geometry, name, type(getattr(geometry, name))(vector))
+        geometry.length = dr.gather(mi.Float, mi.Float(wedges.length.astype(np.float32)), row)
 
     def _image(self, buffer: Any, sources: Any, targets: Any) -> Any:
         return self._solver._image_method(
@@ -244,7 +265,7 @@ class SionnaScene:
             paths=buffer,
             src_positions=sources,
             tgt_positions=targets,
-            diffraction=self._diffraction,
+            diffraction=self.edges is not None,
             diffraction_lit_region=True,
         )
 
@@ -255,7 +276,7 @@ class SionnaScene:
             wavelength=self._wavelength,
             paths=buffer,
             samples_per_src=1,
-            diffraction=self._diffraction,
+            diffraction=self.edges is not None,
             src_positions=sources,
             tgt_positions=targets,
             src_orientations=self.rays.points(users.orientations_rad),

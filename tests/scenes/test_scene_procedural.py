@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import shapely
 
 from channelfm import scenes
 from channelfm.errors import InputError
@@ -57,7 +58,35 @@ def test_the_record_round_trip(city, tmp_path):
     )
 
 
+def test_the_styles_differ_as_they_promise():
+    courts, towers, suburb = (scenes.procedural(3, style=style) for style in ("courtyards", "towers", "suburb"))
+    for city in (courts, towers, suburb):
+        again = scenes.procedural(3, style=city.name.split("-")[-1])
+        assert np.array_equal(city.vertices, again.vertices)
+        assert all(item.watertight for item in city.buildings)
+        assert city.roads
+        assert len({item.material for item in city.buildings}) >= 3
+    assert len(courts.objects) - 1 < 0.85 * len(courts.buildings)  # houses wall to wall
+    assert max(item.height_m for item in towers.buildings) > 1.5 * max(item.height_m for item in courts.buildings)
+    assert {item.roof_shape for item in suburb.buildings} == {"flat", "gabled", "hipped", "pyramidal"}
+    assert max(item.height_m for item in suburb.buildings) < 11.0
+    assert not suburb.skipped
+    built = sum(item.footprint_area_m2 for item in suburb.buildings) / 450.0**2
+    assert 0.08 < built < 0.25  # gardens
+
+
+def test_houses_of_a_suburb_stand_beside_their_roads():
+    suburb = scenes.procedural(4, style="suburb")
+    roads = shapely.union_all([shapely.LineString(road.points) for road in suburb.roads])
+    for number in range(0, len(suburb.objects) - 1, 10):
+        corners = shapely.points(suburb.object_mesh(number)[0][:, :2])
+        distance = shapely.distance(corners, roads)
+        assert 4.0 < distance.min() < 20.0
+
+
 def test_bad_arguments():
+    with pytest.raises(InputError, match="style = 'village'"):
+        scenes.procedural(0, style="village")
     with pytest.raises(InputError, match="size_m"):
         scenes.procedural(0, size_m=50.0)
     with pytest.raises(InputError, match="seed"):

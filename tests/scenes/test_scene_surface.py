@@ -9,7 +9,7 @@ from channelfm.errors import InputError
 from channelfm.maps import Footprint
 from channelfm.records import Scene, SceneObject
 from channelfm.scenes.assembly import assemble
-from channelfm.scenes.surface import height_raster, inside_buildings, require_free
+from channelfm.scenes.surface import height_raster, inside_buildings, occupancy, require_free, voxels
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,32 @@ def test_a_position_inside_a_building_names_the_roof(small):
         require_free(small, (10.0, 10.0, -1.0))
 
 
+def test_occupancy_is_what_stands_over_the_middle_of_a_cell(small):
+    grid = occupancy(small, 1.0, (-3.0, -2.0, 67.0, 22.0))
+    assert (grid.shape, grid.dtype) == ((24, 70), np.dtype(bool))
+    assert int(grid.sum()) == 300 + 100 + 150  # courtyard left out, slab above the ground included
+    x, y = np.meshgrid(np.arange(70) - 2.5, np.arange(24) - 1.5)
+    points = np.column_stack([x.ravel(), y.ravel()])
+    standing = [inside_buildings(small, np.column_stack([points, np.full(len(points), z)])) for z in (1.0, 7.0)]
+    assert np.array_equal(grid.ravel(), standing[0] | standing[1])
+
+
+def test_occupancy_and_voxels_of_a_city_agree_with_points_in_solids():
+    city = scenes.procedural(5, style="suburb")
+    bounds = (-100.0, -100.0, 100.0, 100.0)
+    grid = occupancy(city, 1.0, bounds)
+    assert grid.shape == (200, 200)
+    cubes = voxels(city, 2.0, bounds)
+    assert cubes.shape == (int(np.ceil(city.vertices[:, 2].max() / 2.0)), 100, 100)
+    rng = np.random.default_rng(0)
+    level, row, col = (rng.integers(0, size, 500) for size in cubes.shape)
+    centres = np.column_stack([col * 2.0 - 99.0, row * 2.0 - 99.0, level * 2.0 + 1.0])
+    assert np.array_equal(cubes[level, row, col], inside_buildings(city, centres))
+    coarse = occupancy(city, 2.0, bounds)
+    assert np.array_equal(coarse, cubes.any(axis=0))  # every house stands on the ground
+
+
 def test_bad_cells(small):
-    with pytest.raises(InputError, match="cell_m"):
-        height_raster(small, 0.0)
+    for grid in (height_raster, occupancy, voxels):
+        with pytest.raises(InputError, match="cell_m"):
+            grid(small, 0.0)

@@ -14,6 +14,7 @@ from channelfm.records import Paths, Scene, SceneObject, Trajectory
 from channelfm.tracing import trace as trace_verb
 from channelfm.tracing.images import trace_images
 from channelfm.tracing.sequences import birth_death_statistics, follow, lay_lattice, trace_sequence
+from channelfm.units import SPEED_OF_LIGHT
 
 CARRIER_HZ = 3.5e9
 INTERVAL_S = 1e-3
@@ -33,6 +34,7 @@ def scene_of(*sheets):
     )
 
 
+SLOTTED = ("gain", "delay_s", "valid", "doppler_hz", "interactions", "points_m", "departure", "arrival")
 SQUARE = ((0, 0), (1, 0), (1, 1), (0, 1))
 FREE_SPACE = scene_of()
 GROUND = ((-1000, -1000, 0), (2000, 0, 0), (0, 2000, 0))
@@ -168,7 +170,7 @@ def test_a_path_dies_behind_an_edge_where_it_should(refinements):
     assert np.abs(flight.positions_m[missed, 1]).max(initial=0.0) <= 0.1 / 2 ** (refinements + 1) + 1e-9
     assert paths.has_path[0]
     assert not paths.has_path[-1]
-    for name in ("gain", "delay_s", "doppler_hz", "interactions", "points_m", "departure", "arrival"):
+    for name in SLOTTED:
         assert not getattr(paths, name)[~paths.has_path].any()
 
 
@@ -176,7 +178,7 @@ def test_shadow_sweeps_over_the_array_antenna_by_antenna():
     screen = ((10, -50, -50), (0, 50, 0), (0, 0, 100))
     tracer = ImageTracer(scene_of(screen), array_at((0.0, 0.0, 1.0), rows=1, cols=32))
     flight = straight((20, 1.6, 1.0), (0, -20, 0), frames=160)
-    seen = trace_sequence(tracer, flight, refinements=3).valid.any(axis=1)
+    seen = trace_sequence(tracer, flight).valid.any(axis=1)
     truth = tracer.trace(flight).valid.any(axis=1)
     partly = truth.any(axis=1) & ~truth.all(axis=1)
     assert partly.sum() > 50
@@ -190,7 +192,7 @@ def test_what_one_node_alone_sees_is_continued_exactly():
     tracer = ImageTracer(scene_of(mirror), array_at(rows=2, cols=2))
     endless = ImageTracer(scene_of(WALL), tracer.array)
     flight = straight((59.9, 0, 18), (8, 0, 0), frames=30)  # array and user mirror each other at x = 30
-    paths, truth = trace_sequence(tracer, flight, 0.24), endless.trace(flight)
+    paths, truth = trace_sequence(tracer, flight, 0.24, refinements=0), endless.trace(flight)
     alive = (paths.interactions > 0).any(axis=(1, 2))
     assert alive.sum() == 15  # to half-way of 0.232 m; the true end is at 0.14 m
     both_seen = np.flatnonzero(alive)
@@ -201,6 +203,50 @@ def test_what_one_node_alone_sees_is_continued_exactly():
 
 def _slot_of_bounce(paths):
     return np.argmax((paths.interactions > 0).any(axis=2), axis=1)
+
+
+@dataclasses.dataclass
+class OverTheEdge:
+    """One path by Keller's shortest way over a vertical edge through the origin, whose image moves with the user."""
+
+    elements_m: np.ndarray  # [A, 3]
+
+    def trace(self, trajectory, progress=None):
+        count, antennas = len(trajectory), len(self.elements_m)
+        ends = np.vstack([self.elements_m, self.elements_m.mean(axis=0)])
+        user = trajectory.positions_m[:, None]
+        near, far = np.hypot(user[..., 0], user[..., 1]), np.hypot(ends[:, 0], ends[:, 1])
+        length = np.hypot(near + far, user[..., 2] - ends[:, 2])
+        point = np.zeros((count, antennas + 1, 3))
+        point[..., 2] = user[..., 2] + near / (near + far) * (ends[:, 2] - user[..., 2])
+        towards = (point - user) / np.linalg.norm(point - user, axis=2, keepdims=True)
+        doppler = np.einsum("sai,si->sa", towards, trajectory.velocities_mps) * CARRIER_HZ / SPEED_OF_LIGHT
+        back = point[:, -1:] - ends[-1]
+        return Paths(
+            gain=(1 / length[:, None, :-1]).astype(np.complex64),
+            delay_s=length[:, None, :-1] / SPEED_OF_LIGHT,
+            valid=np.ones((count, 1, antennas), bool),
+            doppler_hz=doppler[:, None, :-1].astype(np.float32),
+            interactions=np.full((count, 1, 1), 8, np.int32),
+            points_m=point[:, None, -1:],
+            departure=towards[:, -1:],
+            arrival=back / np.linalg.norm(back, axis=2, keepdims=True),
+            times_s=trajectory.times_s,
+            positions_m=trajectory.positions_m,
+            carrier_hz=CARRIER_HZ,
+            method="edge",
+        )
+
+
+@pytest.mark.parametrize("velocity", [(15, 0, 0), (0, 0, 9), (-6, 12, 3)])
+def test_a_diffracted_path_is_exact_although_its_image_moves(velocity):
+    tracer = OverTheEdge(UPA(8, 8, CARRIER_HZ, (-40.0, -30.0, 20.0)).element_positions)
+    flight = straight((0.5, 4, 1.5), velocity)
+    paths, truth = trace_sequence(tracer, flight), tracer.trace(flight)
+    assert set(follow(paths).ravel()) == {0}
+    assert np.abs(paths.delay_s - truth.delay_s).max() * CARRIER_HZ < 1e-6  # cycles: -100 dB
+    np.testing.assert_allclose(paths.doppler_hz, truth.doppler_hz, atol=0.03)
+    np.testing.assert_allclose(paths.departure, truth.departure, atol=1e-3)
 
 
 def test_standing_users_and_lone_snapshots_keep_their_velocities():
@@ -237,7 +283,9 @@ def test_unusable_arguments_are_named(options):
         trace_sequence(ImageTracer(FREE_SPACE, array_at()), straight((9, 9, 9), (1, 0, 0)), **options)
 
 
-def test_an_empty_trajectory_is_refused():
+def test_a_trajectory_that_is_empty_or_not_finite_is_refused():
+    with pytest.raises(InputError, match="NaN"):
+        trace_sequence(ImageTracer(FREE_SPACE, array_at()), straight((9, 9, 9), (np.nan, 0, 0)))
     with pytest.raises(InputError, match="no snapshots"):
         trace_sequence(ImageTracer(FREE_SPACE, array_at()), straight((9, 9, 9), (1, 0, 0)).select(slice(0, 0)))
 
@@ -289,9 +337,8 @@ def kind_of(paths):
 def _shuffled(paths, seed):
     rng = np.random.default_rng(seed)
     order = np.array([rng.permutation(paths.valid.shape[1]) for _ in range(len(paths))])
-    names = ("gain", "delay_s", "valid", "doppler_hz", "interactions", "points_m", "departure", "arrival")
     rows = np.arange(len(paths))[:, None]
-    return dataclasses.replace(paths, **{name: getattr(paths, name)[rows, order] for name in names})
+    return dataclasses.replace(paths, **{name: getattr(paths, name)[rows, order] for name in SLOTTED})
 
 
 def test_parallel_mirrors_a_centimetre_apart_are_two_paths():

@@ -79,8 +79,11 @@ def fit_wavefront(length_m: Float, seen: Bool, y: Float, z: Float, direction: Fl
     range [R] in m. Parameters that the seen antennas do not resolve (across a linear array, say) stay at the start.
     """
     radius = float(np.hypot(y, z).max()) or 1.0
-    found = np.column_stack([np.zeros(len(length_m)), direction, 1.0 / range_m])
     weight = seen.astype(np.float64)
+    started = path_difference((direction[:, :1], direction[:, 1:]), 1.0 / range_m[:, None], y, z)
+    # From the right mean length on, steps are small: the least one in an unresolved direction moves little.
+    centre = np.sum(weight * (length_m - started), axis=1) / weight.sum(axis=1)
+    found = np.column_stack([centre, direction, 1.0 / range_m])
     for _ in range(GAUSS_NEWTON_STEPS):
         u_y, u_z, curvature = (found[:, i, None] for i in (1, 2, 3))
         difference = path_difference((u_y, u_z), curvature, y, z)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from channelfm.arrays import UPA
 from channelfm.channels.compact import compress
@@ -89,10 +90,12 @@ def do_unit(job: Job, unit: Unit, advance: Advance | None = None) -> Done:
     """Make one unit and write its shard; ``advance`` hears of its snapshots as they are done."""
     start = time.perf_counter()
     flight = next(flight for flight in job.recipe.flights if flight.name == unit.flight)
-    if _scene_recipe(job.recipe, unit.scene).kind == "threegpp":
-        stored, method = _stochastic(job, unit), _scene_recipe(job.recipe, unit.scene).where
-    else:
-        stored, method = _traced(job, unit, advance)
+    scene = _scene_recipe(job.recipe, unit.scene)
+    with threadpool_limits(1):  # how a matrix product is cut among threads changes its last bits
+        if scene.kind == "threegpp":
+            stored, method = _stochastic(job, unit), scene.where
+        else:
+            stored, method = _traced(job, unit, advance)
     where = {"split": flight.split, "scene": unit.scene, "station": unit.station, "flight": unit.flight}
     entry = write_shard(job.folder, _numbered(stored, unit), unit=unit.name, **where, method=method)
     return Done(entry, round(time.perf_counter() - start, 3))
