@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -23,15 +24,15 @@ Fold = Callable[[Float], Float]  # signed distance [N] m of points [N, 2] from a
 def roofed_solid(item: Footprint) -> tuple[Float, Int] | None:
     """Vertices [V, 3] m and outward faces [F, 3] of a building with its roof; None if that makes no valid solid.
 
-    The eaves lie at ``height_m - roof.height_m``. A gabled or hipped roof is that of the bounding rectangle along
-    the ridge, cut along the outline: the walls follow it. It always fits as long as walls remain below the eaves; a
-    pyramid also needs an outline without holes, all of which is seen from its centroid.
+    The eaves lie at ``height_m - roof.height_m``, and at least 1 cm above the underside. A gabled or hipped roof is
+    that of the bounding rectangle along the ridge, cut along the outline: the walls follow it, and it always fits. A
+    pyramid needs an outline without holes, all of which is seen from its centroid.
     """
     roof = item.roof
     if roof is None:
         return extrude(item.area, item.min_height_m, item.height_m)
-    eaves = item.height_m - roof.height_m
-    if not (roof.height_m > 0.0 and eaves - item.min_height_m >= SMALLEST_WALL_M):
+    eaves = max(item.height_m - roof.height_m, item.min_height_m + SMALLEST_WALL_M)
+    if eaves >= item.height_m:
         return None
     triangles: list[Triangle] = []
     for part in shapely.get_parts(item.area):
@@ -39,7 +40,7 @@ def roofed_solid(item: Footprint) -> tuple[Float, Int] | None:
         found = (
             _pyramid(polygon, item.min_height_m, eaves, item.height_m)
             if roof.shape == "pyramidal"
-            else _ridged(polygon, item.min_height_m, eaves, roof)
+            else _ridged(polygon, item.min_height_m, eaves, dataclasses.replace(roof, height_m=item.height_m - eaves))
         )
         if found is None:
             return None

@@ -183,8 +183,7 @@ def _with_area(item: Footprint, area: Polygon | MultiPolygon) -> Footprint | Non
 def _raised(item: Footprint, roof_m: float) -> Footprint | None:
     """The prism 1 cm above a roof below it; None if no more than that would be left of it."""
     bottom = max(item.min_height_m, round(roof_m + SETBACK_M, 3))
-    thickness = item.height_m - bottom - (item.roof.height_m if item.roof else 0.0)
-    return dataclasses.replace(item, min_height_m=bottom) if thickness > SETBACK_M else None
+    return dataclasses.replace(item, min_height_m=bottom) if item.height_m - bottom > SETBACK_M else None
 
 
 def _body(plan: Arrangement, group: Group) -> Body:

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.tracing.chains import DIFFRACTION, REFRACTION, SPECULAR, Chains, Mirrors, Triangles
+from channelfm.tracing.chains import DIFFRACTION, DIFFUSE, REFRACTION, SPECULAR, Chains, Mirrors, Triangles
 from channelfm.tracing.edges import Edges
 from channelfm.tracing.rays import RayCaster, sphere_lattice
+from channelfm.tracing.scatterers import Scatterers
 from channelfm.tracing.settings import Settings
 
 Float = NDArray[np.float64]
@@ -94,15 +96,16 @@ class Found:
     user: Index
     chains: Chains
 
+    def select(self, index: Any) -> Found:
+        """The chains that a NumPy index picks."""
+        return Found(self.user[index], self.chains.select(index))
+
 
 class Candidates:
     """All candidate chains between any user and one array."""
 
-    def __init__(
-        self, rays: RayCaster, triangles: Triangles, edges: Edges | None, view: ArrayView, settings: Settings
-    ) -> None:
+    def __init__(self, rays: RayCaster, triangles: Triangles, view: ArrayView, settings: Settings) -> None:
         self._rays, self._triangles, self._mirrors = rays, triangles, Mirrors.of(triangles)
-        self._edges = edges
         self._view, self._depth, self._refraction = view, settings.max_depth, settings.refraction
         singles = [np.arange(len(self._mirrors))[:, None]] if self._depth > 0 else []
         longer = sequences_seen(rays, triangles.plane, view, settings) if self._depth > 1 else []
@@ -115,8 +118,6 @@ class Candidates:
         for beams in self._beams:
             user, row = beams.serving(users)
             parts.append(self._open(users, user, beams.planes[row]))
-        if self._edges is not None and self._depth > 0:
-            parts.append(self._diffracted(users, self._edges))
         return Found(
             np.concatenate([part.user for part in parts]), Chains.joined([part.chains for part in parts])
         )
@@ -143,7 +144,7 @@ class Candidates:
         row, walls, triangle = seen[first, 0], seen[first, 1 : bounces + 2], seen[first, bounces + 2 :]
         return Found(user[row], self._chains(walls, np.full(bounces, SPECULAR), triangle, np.full(len(row), -1)))
 
-    def _diffracted(self, users: Float, edges: Edges) -> Found:
+    def diffracted(self, users: Float, edges: Edges) -> Found:
         """Chains of one diffraction, with walls before and after it, that are open to an anchor."""
         hits = [edges.diffracting(user, self._view.centre, self._view.reach_m) for user in users]
         user, edge = np.repeat(np.arange(len(users)), [len(hit) for hit in hits]), np.concatenate(hits)
@@ -160,7 +161,13 @@ class Candidates:
         kinds, triangle = np.array([DIFFRACTION]), edges.near_triangle[edge[row], None]
         return Found(user[row], self._chains(seen[:, 1:], kinds, triangle, edge[row]))
 
-    def _chains(self, walls: Index, between: Index, triangle: Index, edge: Index) -> Chains:
+    def scattered(self, users: Float, scatterers: Scatterers) -> Found:
+        """Chains of one diffuse reflection at scatterers that face the user; whether they are open is not tested."""
+        user, scatterer = scatterers.facing(users)
+        walls, triangle = np.zeros((len(user), 2), np.int64), scatterers.triangle[scatterer, None]
+        return Found(user, self._chains(walls, np.array([DIFFUSE]), triangle, scatterer))
+
+    def _chains(self, walls: Index, between: Index, triangle: Index, site: Index) -> Chains:
         """Chains with walls [N, k + 1] on their legs and interactions ``between`` [k] them, on triangles [N, k]."""
         kinds = np.zeros((len(walls), max(1, self._depth)), np.int64)
         touched, place, number = np.zeros_like(kinds), np.zeros(len(walls), np.int64), np.arange(len(walls))
@@ -172,7 +179,7 @@ class Candidates:
             if leg < len(between):
                 kinds[number, place], touched[number, place] = between[leg], triangle[:, leg]
                 place += 1
-        return Chains(kinds, touched, edge)
+        return Chains(kinds, touched, site)
 
     def _walls(self, stops: Float, planes: Index) -> tuple[Index, Index, Index]:
         """Which rows are open, and of these the walls on each leg int64 [O, k + 1] and the triangle hit on each

@@ -113,20 +113,20 @@ class Chains:
     """Chains of interactions from a user to the array.
 
     ``kinds`` int64 [K, D] are Sionna's interaction codes (0 = none), ``triangle`` int64 [K, D] a triangle of each
-    interaction (of a refraction any will do: it bends no ray); ``edge`` int64 [K] is the diffracting edge of a chain
-    that has one, else -1.
+    interaction (of a refraction any will do: it bends no ray); ``site`` int64 [K] is the edge or the scatterer of a
+    chain that has one, else -1.
     """
 
     kinds: Index
     triangle: Index
-    edge: Index
+    site: Index
 
     def __len__(self) -> int:
         return len(self.kinds)
 
     def select(self, index: Any) -> Chains:
         """The chains that a NumPy index picks."""
-        return Chains(self.kinds[index], self.triangle[index], self.edge[index])
+        return Chains(self.kinds[index], self.triangle[index], self.site[index])
 
     @classmethod
     def empty(cls, count: int, depth: int) -> Chains:
@@ -140,7 +140,7 @@ class Chains:
         return cls(
             np.concatenate([part.kinds for part in parts]),
             np.concatenate([part.triangle for part in parts]),
-            np.concatenate([part.edge for part in parts]),
+            np.concatenate([part.site for part in parts]),
         )
 
 

@@ -7,6 +7,7 @@ All antennas are isotropic and vertically polarised, and the user looks at the a
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import erfc
 
 from channelfm.tracing.fresnel import slab_reflection, slab_thickness_wavelengths
 from channelfm.units import SPEED_OF_LIGHT
@@ -62,3 +63,44 @@ def wall_channel(
     return free_space_channel(float(direct), frequency_hz) + complex(te) * free_space_channel(
         float(reflected), frequency_hz
     )
+
+
+def wedge_channel(
+    user_range_m: float,
+    array_range_m: float,
+    user_angle_rad: float,
+    array_angle_rad: float,
+    exterior_angle_rad: float,
+    frequency_hz: float,
+    hard: bool,
+) -> complex:
+    """The wave diffracted by the edge of a perfectly conducting wedge, in a plane across the edge.
+
+    Ranges are those of user and array from the edge, angles are measured at the edge from one face through the
+    outside; ``hard``: the electric field lies in the plane, else along the edge. Uniform theory of diffraction:
+    R. G. Kouyoumjian and P. H. Pathak, Proc. IEEE 62(11), 1974, eq. 25-29.
+    """
+    wavenumber = 2 * np.pi * frequency_hz / SPEED_OF_LIGHT
+    n = exterior_angle_rad / np.pi
+    distance = user_range_m * array_range_m / (user_range_m + array_range_m)
+
+    def term(beta: float, sign: int) -> complex:
+        nearest = round((beta + sign * np.pi) / (2 * np.pi * n))
+        cotangent = 1 / np.tan((np.pi + sign * beta) / (2 * n))
+        clearance = 2 * np.cos((2 * np.pi * n * nearest - beta) / 2) ** 2
+        return complex(cotangent * _transition(wavenumber * distance * clearance))
+
+    apart, together = array_angle_rad - user_angle_rad, array_angle_rad + user_angle_rad
+    reflected = term(together, 1) + term(together, -1)
+    total = term(apart, 1) + term(apart, -1) + (reflected if hard else -reflected)
+    coefficient = -np.exp(-0.25j * np.pi) / (2 * n * np.sqrt(2 * np.pi * wavenumber)) * total
+    length = user_range_m + array_range_m
+    spread = 1 / np.sqrt(user_range_m * array_range_m * length)
+    return complex(coefficient * spread / (2 * wavenumber) * np.exp(-1j * wavenumber * length))
+
+
+def _transition(x: float) -> complex:
+    """Kouyoumjian and Pathak's F(x) = 2 j sqrt(x) exp(jx) times the integral of exp(-j t^2) from sqrt(x) on."""
+    root = np.sqrt(x)
+    integral = np.sqrt(np.pi) / 2 * np.exp(-0.25j * np.pi) * erfc(np.exp(0.25j * np.pi) * root)
+    return complex(2j * root * np.exp(1j * x) * integral)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from channelfm.arrays import UPA
 from channelfm.records import Paths, Scene, Trajectory
 from channelfm.tracing.antennas import look_at_angles
-from channelfm.tracing.candidates import ArrayView, Candidates
+from channelfm.tracing.candidates import ArrayView, Candidates, Found
 from channelfm.tracing.chains import Chains, Endpoints
+from channelfm.tracing.scatterers import SCATTERING_NOTE, Scatterers
 from channelfm.tracing.settings import Settings
 from channelfm.tracing.sionna import SionnaScene
 from channelfm.units import SPEED_OF_LIGHT
@@ -27,6 +28,8 @@ from channelfm.units import SPEED_OF_LIGHT
 Float = NDArray[np.float64]
 
 ANCHOR_SPACING_M = 0.35  # an edge's shadow on the array is seen if it is wider than this
+SCATTERING_RAYS = 4_000  # from the array, one patch of surface each
+MOST_OF_A_KIND = 64  # diffracted, and scattered, paths of one user
 _PAIRS_AT_ONCE = 1 << 19  # of chain and element: bounds the memory of one call of the solver to about 400 MB
 _USERS_AT_ONCE = 64
 _SAME_POINT_M = 0.02  # interaction points nearer than this belong to one path
@@ -40,17 +43,26 @@ class NearFieldTracer:
 
     def __init__(self, scene: Scene, array: UPA, settings: Settings) -> None:
         self.array, self._settings = array, settings
-        self._scene = SionnaScene(scene, array.carrier_hz, settings.max_depth, settings.diffraction)
+        self._scene = SionnaScene(
+            scene, array.carrier_hz, settings.max_depth, settings.diffraction, settings.diffuse
+        )
         self._patterns = (
             self._scene.pattern(settings.user_pattern, settings.user_polarization),
             self._scene.pattern(array.pattern, array.polarization),
         )
         centre = np.asarray(array.position, dtype=np.float64)
         view = ArrayView(centre, array.element_positions[anchor_elements(array)], array.aperture_m / 2)
-        self._candidates = Candidates(self._scene.rays, self._scene.triangles, self._scene.edges, view, settings)
+        self._candidates = Candidates(self._scene.rays, self._scene.triangles, view, settings)
+        if settings.diffuse:
+            self._scene.scatterers = Scatterers.seen_from(
+                self._scene.rays, self._scene.triangles, centre, SCATTERING_RAYS, settings.seed
+            )
+            self._scene.material_notes["diffuse scattering"] = SCATTERING_NOTE
         # The array centre goes last: directions and interaction points are reported as seen from there.
         self._elements = _array_end(array, np.vstack([array.element_positions, centre]))
         self._centre = _array_end(array, centre[None])
+        corners = array.element_positions[anchor_elements(array, max(array.aperture_m, array.spacing_m))]
+        self._outline = _array_end(array, np.vstack([corners, centre]))
         beyond = settings.plane_wave_beyond
         self._plane_wave_m = np.inf if beyond is None else beyond * array.rayleigh_distance_m
 
@@ -68,21 +80,39 @@ class NearFieldTracer:
         centre = self._centre.positions_m[0]
         looks = np.array([look_at_angles(position, centre) for position in group.positions_m])
         users = Endpoints(group.positions_m, looks, group.velocities_mps)
-        found = self._candidates.find(users.positions_m)
-        everyone = np.arange(len(users))
-        direct = Chains.empty(len(users), self._settings.max_depth)
+        direct = Found(np.arange(len(users)), Chains.empty(len(users), self._settings.max_depth))
+        kinds = [direct, self._candidates.find(users.positions_m)]
+        if self._scene.edges is not None and self._settings.max_depth > 0:
+            kinds.append(self._strongest(users, self._candidates.diffracted(users.positions_m, self._scene.edges)))
+        if self._scene.scatterers is not None and self._settings.max_depth > 0:
+            kinds.append(self._strongest(users, self._candidates.scattered(users.positions_m, self._scene.scatterers)))
         far = np.linalg.norm(users.positions_m - centre, axis=1) > self._plane_wave_m
         parts = []
-        for user, chains in ((everyone, direct), (found.user, found.chains)):
-            parts += self._solved(users, user[~far[user]], chains.select(~far[user]), self._elements)
-            parts += self._solved(users, user[far[user]], chains.select(far[user]), self._centre)
+        for found in kinds:
+            for chosen, elements in ((~far[found.user], self._elements), (far[found.user], self._centre)):
+                parts += self._solved(users, found.select(chosen), elements)
         return parts
 
-    def _solved(self, users: Endpoints, user: NDArray[np.intp], chains: Chains, elements: Endpoints) -> list[_Rows]:
-        """Chains of the given users at the array's end: all elements, or its centre alone for plane waves."""
+    def _strongest(self, users: Endpoints, found: Found) -> Found:
+        """The strongest chains of each user as centre and corners of the array see them, ``MOST_OF_A_KIND`` at most."""
+        power = np.zeros(len(found.user))
+        at_once = _PAIRS_AT_ONCE // len(self._outline)
+        for start in range(0, len(power), at_once):
+            some = slice(start, start + at_once)
+            piece = found.select(some)
+            solution = self._scene.solve(piece.chains, piece.user, users, self._outline, self._patterns)
+            seen = np.where(solution.valid, np.sum(np.abs(solution.gain) ** 2, axis=1), 0.0)
+            power[some] = seen.max(axis=1)
+        order = np.lexsort([-power, found.user])
+        first = np.searchsorted(found.user[order], found.user[order])
+        order = order[np.arange(len(order)) - first < MOST_OF_A_KIND]
+        return found.select(order[power[order] > 0.0])
+
+    def _solved(self, users: Endpoints, found: Found, elements: Endpoints) -> list[_Rows]:
+        """Chains of users at the array's end: all elements, or its centre alone for plane waves."""
         at_once = max(1, _PAIRS_AT_ONCE // len(elements))
-        pieces = [slice(start, start + at_once) for start in range(0, len(user), at_once)]
-        return [self._piece(users, user[piece], chains.select(piece), elements) for piece in pieces]
+        pieces = [found.select(slice(start, start + at_once)) for start in range(0, len(found.user), at_once)]
+        return [self._piece(users, piece.user, piece.chains, elements) for piece in pieces]
 
     def _piece(self, users: Endpoints, user: NDArray[np.intp], chains: Chains, elements: Endpoints) -> _Rows:
         """One call of the solver, with every polarisation's antennas side by side."""

@@ -16,11 +16,18 @@ from channelfm.arrays import UPA, ElementPattern, Polarization
 from channelfm.errors import DependencyError
 from channelfm.records import Scene
 from channelfm.scenes.materials import electromagnetic_properties
-from channelfm.tracing.chains import Chains, Endpoints, Solution, Triangles
+from channelfm.tracing.chains import DIFFRACTION, DIFFUSE, Chains, Endpoints, Solution, Triangles
 from channelfm.tracing.edges import Edges
 from channelfm.tracing.fresnel import DEFAULT_THICKNESS_M
 from channelfm.tracing.llvm import activate, find_llvm
 from channelfm.tracing.rays import RayCaster
+from channelfm.tracing.scatterers import (
+    DIRECTIVITY,
+    SCATTERING_COEFFICIENT,
+    SMOOTH_COEFFICIENT,
+    SMOOTH_MATERIALS,
+    Scatterers,
+)
 from channelfm.units import wavelength
 
 SUPPORTED_RELEASE = "2.2.0"
@@ -70,10 +77,15 @@ class SionnaScene:
 
     All meshes of one material are merged into one, which makes tracing about ten times faster than one object per
     building: chains are told apart by planes, not by objects. ``material_notes`` lists every material that is used
-    outside its ITU-R P.2040 range, with the policy applied.
+    outside its ITU-R P.2040 range, with the policy applied. ``edges`` are those that diffract, None without
+    ``diffraction`` or where there are none; ``scatterers`` are set by who knows the array.
     """
 
-    def __init__(self, scene: Scene, carrier_hz: float, max_depth: int, diffraction: bool = False) -> None:
+    scatterers: Scatterers | None = None
+
+    def __init__(
+        self, scene: Scene, carrier_hz: float, max_depth: int, diffraction: bool = False, diffuse: bool = False
+    ) -> None:
         self._rt = import_sionna()
         import drjit
         import mitsuba
@@ -81,7 +93,7 @@ class SionnaScene:
         self._dr: Any = drjit
         self._mi: Any = mitsuba
         self._wavelength = wavelength(carrier_hz)
-        self.max_depth = max_depth
+        self.max_depth, self._diffuse = max_depth, diffuse
         self.material_notes: dict[str, str] = {}
         self._scene = self._rt.load_scene()
         self._scene.frequency = carrier_hz  # before the materials are built: slabs are measured in wavelengths
@@ -118,11 +130,15 @@ class SionnaScene:
             parameters["vertex_positions"] = scene.vertices[used].astype(np.float32).ravel()
             parameters["faces"] = renumbered.astype(np.uint32).ravel()
             parameters.update()
+            coefficient = SMOOTH_COEFFICIENT if material in SMOOTH_MATERIALS else SCATTERING_COEFFICIENT
             radio_material = self._rt.RadioMaterial(
                 f"{material}-at-carrier",
                 thickness=DEFAULT_THICKNESS_M,
                 relative_permittivity=properties.relative_permittivity,
                 conductivity=properties.conductivity_s_per_m,
+                scattering_coefficient=coefficient if self._diffuse else 0.0,
+                scattering_pattern="directive",
+                alpha_r=DIRECTIVITY,
             )
             objects.append(self._rt.SceneObject(mi_mesh=mesh, name=f"all-{material}", radio_material=radio_material))
         return objects
@@ -137,15 +153,18 @@ class SionnaScene:
     ) -> Solution:
         """Image method, occlusion test and field of chains[r] from users[user[r]] to every element, for all rows r.
 
-        ``patterns`` are those of the user and of the array. Chains without interactions are lines of sight; they
-        come in calls of their own. Directions and points are given at the reference element of each row: the last
+        ``patterns`` are those of the user and of the array. Chains without interactions are lines of sight; these
+        and diffuse reflections come in calls of their own. Directions and points are given at the reference element of each row: the last
         element where the path reaches it, else the nearest to it that is reached.
         """
         sources, targets = self.rays.points(users.positions_m), self.rays.points(elements.positions_m)
         row, element = self._grid(len(chains), len(elements))
         buffer = self._located(chains, user, row, element)
-        direct = not chains.kinds.any()
-        buffer = self._seen_directly(buffer, sources, targets) if direct else self._image(buffer, sources, targets)
+        kind = chains.kinds[0, 0]
+        if kind == DIFFUSE:
+            buffer = self._scattered(buffer, chains, user, users, sources, targets, row)
+        else:
+            buffer = (self._image if kind else self._seen_directly)(buffer, sources, targets)
         buffer = self._with_fields(buffer, sources, targets, users, elements, patterns)
         return self._downloaded(buffer, len(chains), users, elements)
 
@@ -163,6 +182,42 @@ class SionnaScene:
         buffer._k_tx_x, buffer._k_tx_y, buffer._k_tx_z = rays.d.x, rays.d.y, rays.d.z
         buffer._k_rx_x, buffer._k_rx_y, buffer._k_rx_z = -rays.d.x, -rays.d.y, -rays.d.z
         return buffer
+
+    def _scattered(
+        self,
+        buffer: Any,
+        chains: Chains,
+        user: NDArray[np.intp],
+        users: Endpoints,
+        sources: Any,
+        targets: Any,
+        row: Any,
+    ) -> Any:
+        """Single diffuse reflections at the scatterers of the chains, valid where both legs are free."""
+        assert self.scatterers is not None
+        dr, mi = self._dr, self._mi
+        points, normals = self.scatterers.points[chains.site], self.scatterers.normals[chains.site]
+        place = dr.gather(mi.Point3f, self.rays.points(points + 1e-3 * normals), row)
+        start = dr.gather(mi.Point3f, sources, buffer.source_indices)
+        end = dr.gather(mi.Point3f, targets, buffer.target_indices)
+        normal = dr.gather(mi.Point3f, self.rays.points(normals), row)
+        spawn, blocked = self._rt.utils.spawn_ray_to, self._scene.mi_scene.ray_test
+        buffer.valid = (dr.dot(end - place, normal) > 0.0) & ~blocked(spawn(place, start)) & ~blocked(spawn(place, end))
+        first = mi.UInt32(1)
+        buffer.set_vertex(first, place, True)
+        buffer.set_k_tx(dr.normalize(place - start), True)
+        buffer.set_k_rx(dr.normalize(place - end), True)
+        # Sionna takes the solid angle of a ray tube as 4 pi over (rays x probability): one ray, of the right share
+        share = 4.0 * np.pi / self.scatterers.solid_angles(users.positions_m[user], chains.site)
+        depth = buffer.depth_dim_size
+        spread = dr.gather(mi.Float, mi.Float(np.repeat(share, depth).astype(np.float32)), self._entries(row, depth))
+        buffer._probs = mi.TensorXf(spread, shape=buffer._probs.shape)
+        return buffer
+
+    def _entries(self, row: Any, depth: int) -> Any:
+        """Where the entries of rows lie in flat arrays [rows x depth]."""
+        dr, mi = self._dr, self._mi
+        return dr.repeat(row * depth, depth) + dr.tile(dr.arange(mi.UInt32, depth), dr.width(row))
 
     def every_element(
         self,
@@ -221,8 +276,7 @@ class SionnaScene:
         dr, mi = self._dr, self._mi
         triangle = chains.triangle
         buffer = PathsBuffer(dr.width(row), self.max_depth, self.edges is not None)
-        depth = buffer.depth_dim_size
-        entry = dr.repeat(row * depth, depth) + dr.tile(dr.arange(mi.UInt32, depth), dr.width(row))
+        entry = self._entries(row, buffer.depth_dim_size)
 
         def spread(tensor: Any, example: Any, values: NDArray[Any]) -> Any:
             flat = type(example.array)(np.ascontiguousarray(values.ravel()))
@@ -239,7 +293,7 @@ class SionnaScene:
             spread(mi.TensorXf, buffer._vertices_x, on_mirror[..., axis]) for axis in range(3)
         )
         if self.edges is not None:
-            self._place_wedges(buffer._diffracting_wedges, self.edges.select(chains.edge), row)
+            self._place_wedges(buffer._diffracting_wedges, self.edges.select(np.where(chains.kinds == DIFFRACTION, chains.site[:, None], 0).max(axis=1)), row)
         return buffer
 
     def _place_wedges(self, geometry: Any, wedges: Edges, row: Any) -> None:

@@ -67,7 +67,6 @@ def test_roofs_that_do_not_fit_become_flat_and_are_counted():
     for item in (
         house(horseshoe, Roof("pyramidal", 3.0)),
         house(yard, Roof("pyramidal", 3.0)),
-        house(RECTANGLE, Roof("gabled", 8.0)),  # no wall below the eaves
     ):
         assert roofed_solid(item) is None
         scene = assemble("flat", [item], [], (0.0, 0.0, 1.0, 1.0))
@@ -76,6 +75,16 @@ def test_roofs_that_do_not_fit_become_flat_and_are_counted():
         assert building.watertight
         assert building.volume_m3 == pytest.approx(item.area.area * 8.0)
         assert scene.skipped == {"roof shape does not fit the outline": 1}
+
+
+def test_a_roof_that_reaches_the_underside_leaves_a_centimetre_of_wall():
+    mesh = solid(house(RECTANGLE, Roof("gabled", 2.0), top=22.0, bottom=20.0))
+    assert mesh.volume == pytest.approx(96.0 * (0.01 + 1.99 / 2))
+    on_top = house(RECTANGLE, Roof("gabled", 2.0), top=22.0, bottom=20.0)
+    below = Footprint("below", RECTANGLE, 20.0, 0.0, "height", "brick")
+    scene = assemble("church", [below, on_top], [], (0.0, 0.0, 1.0, 1.0))
+    assert [(item.roof_shape, item.min_height_m) for item in scene.buildings] == [("flat", 0.0), ("gabled", 20.01)]
+    assert not scene.skipped
 
 
 def test_a_pitched_building_in_a_scene():

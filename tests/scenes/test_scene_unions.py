@@ -227,7 +227,7 @@ def row_houses(draw):
     ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(row_houses())
 def test_any_row_of_houses_becomes_sound_solids(items):
     scene = build(*items)

@@ -1,0 +1,130 @@
+"""Diffraction at edges against the uniform theory of diffraction, worked out independently."""
+
+import numpy as np
+import pytest
+
+from channelfm.arrays import UPA
+from channelfm.channels import synthesize
+from channelfm.records import Scene, SceneObject, Trajectory
+from channelfm.tracing import Tracer
+from channelfm.tracing.chains import Triangles
+from channelfm.tracing.closed_forms import free_space_channel, wedge_channel
+from channelfm.tracing.edges import Edges
+
+CARRIER_HZ = 7e9
+QUADS = np.array([[0, 3, 2, 1], [4, 5, 6, 7], [0, 1, 5, 4], [1, 2, 6, 5], [2, 3, 7, 6], [3, 0, 4, 7]])
+FACES = np.vstack([QUADS[:, [0, 1, 2]], QUADS[:, [0, 2, 3]]]).astype(np.int32)
+RIGHT_ANGLE = 1.5 * np.pi  # outside a block's edge
+
+
+def block(low, high, material="metal"):
+    (x0, y0, z0), (x1, y1, z1) = low, high
+    vertices = np.array([[x, y, z] for z in (z0, z1) for x, y in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))], float)
+    owner = np.zeros(len(FACES), np.int32)
+    objects = (SceneObject("block", material, "other"),)
+    return Scene("block", vertices, FACES, owner, objects, (-1e3, -1e3, 1e3, 1e3))
+
+
+# Its upper left edge runs along y through (0, 0, 100); the roof goes on for 400 m.
+BLOCK = block((0, -500, -500), (400, 500, 100))
+
+
+def flight(*positions):
+    points = np.array(positions, float)
+    return Trajectory(np.arange(len(points)) * 1.0, points, 0 * points, np.zeros(len(points), np.int32), "test")
+
+
+def array_at(position, polarization="V"):
+    return UPA(1, 1, CARRIER_HZ, tuple(position), pattern="isotropic", polarization=polarization)
+
+
+def tracer(array, polarization="V", scene=BLOCK, **settings):
+    settings = {"max_depth": 1, "refraction": False, "diffraction": True, **settings}
+    return Tracer(scene, array, user_pattern="isotropic", user_polarization=polarization, **settings)
+
+
+def around_the_edge(range_m, angle_rad):
+    """A point at a range from the edge and an angle from the block's wall, through the outside."""
+    return np.array([-range_m * np.sin(angle_rad), 0.0, 100.0 - range_m * np.cos(angle_rad)])
+
+
+@pytest.mark.rt
+@pytest.mark.usefixtures("sionna_rt")
+@pytest.mark.parametrize("polarization", ["V", "H"])
+@pytest.mark.parametrize("user_deg", [215.0, 235.0, 262.0])
+def test_the_shadow_of_a_metal_edge_is_that_of_the_uniform_theory(user_deg, polarization):
+    array = array_at(around_the_edge(30.0, np.radians(30.0)), polarization)
+    user = flight(around_the_edge(50.0, np.radians(user_deg)))
+    paths = tracer(array, polarization).trace(user)
+    assert paths.interactions[0, 0].tolist() == [8]
+    # By reciprocity the user may be the end that lights the wall; antennas lie in the plane (V) or across it (H).
+    angles = np.radians(user_deg), np.radians(30.0)
+    expected = wedge_channel(50.0, 30.0, *angles, RIGHT_ANGLE, CARRIER_HZ, hard=polarization == "V")
+    measured = synthesize(paths, array)[0, 0, 0]
+    assert 20 * np.log10(abs(measured / expected)) == pytest.approx(0.0, abs=0.3)
+
+
+@pytest.mark.rt
+@pytest.mark.usefixtures("sionna_rt")
+def test_the_field_is_continuous_across_the_shadow_boundary_and_half_of_free_space_there():
+    array = array_at(around_the_edge(30.0, np.radians(30.0)))
+    angles = np.radians(210.0 + np.array([-0.02, 0.02]))
+    users = flight(*(around_the_edge(50.0, angle) for angle in angles))
+    channel = synthesize(tracer(array).trace(users), array)[:, 0, 0]
+    assert 20 * np.log10(abs(channel[1] / channel[0])) == pytest.approx(0.0, abs=0.3)
+    free = free_space_channel(80.0, CARRIER_HZ)
+    assert 20 * np.log10(abs(channel[0] / free)) == pytest.approx(-6.0, abs=1.0)
+
+
+@pytest.mark.rt
+@pytest.mark.usefixtures("sionna_rt")
+def test_diffraction_is_reciprocal():
+    here, there = around_the_edge(30.0, np.radians(40.0)), around_the_edge(60.0, np.radians(250.0))
+    there = there + [0, 25.0, 0]
+    up, down = (tracer(array_at(one)).trace(flight(other)) for one, other in ((here, there), (there, here)))
+    assert up.interactions[0, 0].tolist() == down.interactions[0, 0].tolist() == [8]
+    np.testing.assert_allclose(up.delay_s[0, 0], down.delay_s[0, 0], atol=1e-14)
+    # the array's antenna stands upright at one end and the user's looks at it at the other, hence not quite equal
+    assert 20 * np.log10(abs(up.gain[0, 0, 0] / down.gain[0, 0, 0])) == pytest.approx(0.0, abs=0.2)
+
+
+@pytest.mark.rt
+@pytest.mark.usefixtures("sionna_rt")
+def test_walls_on_the_way_to_an_edge_count_as_refractions():
+    screen = block((-16, -30, 60), (-15, 30, 120), "glass")
+    both = Scene(
+        "two",
+        np.concatenate([BLOCK.vertices, screen.vertices]),
+        np.concatenate([BLOCK.faces, screen.faces + len(BLOCK.vertices)]),
+        np.repeat([0, 1], len(FACES)).astype(np.int32),
+        (*BLOCK.objects, SceneObject("screen", "glass", "other")),
+        BLOCK.bounds,
+    )
+    array = array_at((-30, 0, 85.0))
+    user = flight(around_the_edge(50.0, np.radians(250.0)))
+    paths = tracer(array, scene=both, max_depth=3, refraction=True).trace(user)
+    kinds = {tuple(kind) for kind, valid in zip(paths.interactions[0], paths.valid[0, :, 0], strict=True) if valid}
+    assert (8, 4, 4) in kinds
+    assert not tracer(array, scene=both, max_depth=2, refraction=True).trace(user).has_path.any()
+
+
+def test_a_box_has_twelve_edges_seen_from_two_sides():
+    box = block((0, 0, 0), (2, 3, 4))
+    edges = Edges.of(Triangles.of_meshes([0], [box.vertices[box.faces]]))
+    assert len(edges) == 24
+    np.testing.assert_allclose(np.sort(np.unique(edges.length)), [2, 3, 4])
+    middle = edges.origin + edges.along * edges.length[:, None] / 2
+    into_face = np.cross(edges.near, edges.along)
+    assert (np.sum((np.array([1, 1.5, 2]) - middle) * into_face, axis=1) > 0).all()
+
+
+def test_the_point_of_diffraction_has_equal_angles_with_the_edge():
+    box = block((0, 0, 0), (2, 300, 4))
+    edges = Edges.of(Triangles.of_meshes([0], [box.vertices[box.faces]]))
+    rng = np.random.default_rng(0)
+    user, end = (rng.uniform([-20, 50, 0], [-5, 250, 20], (len(edges), 3)) for _ in range(2))
+    point = edges.origin + edges.places(user, end)[:, None] * edges.along
+    cosines = [
+        np.sum(edges.along * leg, axis=1) / np.linalg.norm(leg, axis=1) for leg in (point - user, end - point)
+    ]
+    np.testing.assert_allclose(*cosines, atol=1e-9)
