@@ -65,6 +65,19 @@ def wall_channel(
     )
 
 
+def knife_edge_loss_db(
+    user_range_m: float, array_range_m: float, shadow_angle_rad: float, frequency_hz: float
+) -> float:
+    """Loss [dB] over free space behind a single knife edge, ``shadow_angle_rad`` beyond its shadow boundary.
+
+    Ranges are those of user and array from the edge. ITU-R P.526-15, section 4.1, eq. 26 and 31, for nu > -0.78.
+    """
+    wavelength_m = SPEED_OF_LIGHT / frequency_hz
+    together = 1 / user_range_m + 1 / array_range_m
+    nu = shadow_angle_rad * np.sqrt(2 / (wavelength_m * together))
+    return float(6.9 + 20 * np.log10(np.hypot(nu - 0.1, 1) + nu - 0.1))
+
+
 def wedge_channel(
     user_range_m: float,
     array_range_m: float,
