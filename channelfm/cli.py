@@ -254,8 +254,8 @@ def info(
         from channelfm.datasets.dataset import open_dataset
 
         dataset = open_dataset(path, verify=True)
+        print(f"{path}: data set '{dataset.name}', {len(dataset)} snapshots, every hash verified")
         _print_card(dataset)
-        print(f"{path}: {len(dataset)} snapshots in {len(dataset.manifest.shards)} shards, every hash verified")
     else:
         _print_checkpoint(path)
 

@@ -16,6 +16,7 @@ from channelfm.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAPS = ROOT.parent / "shared" / "osm"
 FIGURES = sorted(file for file in (ROOT / "docs" / "figures").glob("*.py") if file.name != "style.py")
 
 
@@ -53,11 +54,14 @@ def test_links_between_documents_lead_somewhere() -> None:
 @pytest.mark.parametrize("script", FIGURES, ids=lambda file: file.stem)
 def test_every_figure_can_be_drawn_again(script: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    if script.stem == "scenes" and not MAPS.is_dir():
+        pytest.skip("the street maps that it draws are not beside this checkout")
     subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, env=environment, timeout=120)
     drawn = list(tmp_path.iterdir())
-    assert len(drawn) == 1
-    assert drawn[0].stat().st_size > 5_000
-    assert (ROOT / "docs" / "images" / drawn[0].name).is_file()
+    assert drawn
+    for picture in drawn:
+        assert picture.stat().st_size > 5_000
+        assert (ROOT / "docs" / "images" / picture.name).is_file()
 
 
 def test_no_page_of_the_documentation_asks_another_host() -> None:

@@ -31,16 +31,22 @@ Float = NDArray[np.float64]
 
 NETCONVERT_LIMIT_S = 300.0
 VEHICLE_CLASS = "passenger"
+_PROJ_FOLDERS = ("PROJ_DATA", "PROJ_LIB")
 
 
 def import_sumo(module: str) -> Any:
     """A module of the extra ``sumo`` ("libsumo", "sumolib" or "sumo"); DependencyError where it is missing."""
+    before = {name: os.environ.get(name) for name in _PROJ_FOLDERS}
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise DependencyError(
             f"flights guided by SUMO need {module} ({error}); pip install 'channelfm[sumo]', or use street_guided"
         ) from error
+    finally:  # SUMO's packages point these at their own database, which other libraries' PROJ cannot read
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def build_network(map_path: str | Path, folder: Path, origin: Origin, bounds: Bo
     command += ["--precision", "4", "--keep-edges.by-vclass", VEHICLE_CLASS, "--no-warnings"]
     # Maps set traffic lights at stop lines; SUMO takes them to the junction behind, one program for all of them.
     command += ["--tls.guess-signals", "--tls.discard-simple", "--tls.join", "--tls.default-type", "actuated"]
-    settings = os.environ | {"SUMO_HOME": str(home), "PROJ_DATA": str(home / "data" / "proj")}
+    settings = os.environ | {"SUMO_HOME": str(home), **dict.fromkeys(_PROJ_FOLDERS, str(home / "data" / "proj"))}
     try:
         done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=NETCONVERT_LIMIT_S)
     except subprocess.TimeoutExpired as error:

@@ -118,9 +118,7 @@ class Candidates:
         for beams in self._beams:
             user, row = beams.serving(users)
             parts.append(self._open(users, user, beams.planes[row]))
-        return Found(
-            np.concatenate([part.user for part in parts]), Chains.joined([part.chains for part in parts])
-        )
+        return Found(np.concatenate([part.user for part in parts]), Chains.joined([part.chains for part in parts]))
 
     def _open(self, users: Float, user: Index, planes: Index) -> Found:
         """Which of the rows (user [N], planes [N, k]) are open to an anchor, with the walls on their way."""
@@ -191,9 +189,7 @@ class Candidates:
         for leg in range(bounces, -1, -1):
             spare = self._depth - bounces if self._refraction else 0
             allowed = spare - walls[row, leg + 1 :].sum(axis=1)
-            crossed, hit = self._leg(
-                stops[row, leg], stops[row, leg + 1], ends[row, leg], ends[row, leg + 1], allowed
-            )
+            crossed, hit = self._leg(stops[row, leg], stops[row, leg + 1], ends[row, leg], ends[row, leg + 1], allowed)
             row, crossed, hit = row[crossed >= 0], crossed[crossed >= 0], hit[crossed >= 0]
             walls[row, leg] = crossed
             if leg < bounces:

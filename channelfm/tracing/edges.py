@@ -54,9 +54,7 @@ class Edges:
         return cls._both_sides(start, end, face, other, normal, middle)
 
     @classmethod
-    def _both_sides(
-        cls, start: Float, end: Float, face: Index, other: Index, normal: Float, middle: Float
-    ) -> Edges:
+    def _both_sides(cls, start: Float, end: Float, face: Index, other: Index, normal: Float, middle: Float) -> Edges:
         start, end = np.concatenate([start, start]), np.concatenate([end, end])
         near, far = np.concatenate([face, other]), np.concatenate([other, face])
         length = np.linalg.norm(end - start, axis=1)

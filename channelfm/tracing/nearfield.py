@@ -43,9 +43,7 @@ class NearFieldTracer:
 
     def __init__(self, scene: Scene, array: UPA, settings: Settings) -> None:
         self.array, self._settings = array, settings
-        self._scene = SionnaScene(
-            scene, array.carrier_hz, settings.max_depth, settings.diffraction, settings.diffuse
-        )
+        self._scene = SionnaScene(scene, array.carrier_hz, settings.max_depth, settings.diffraction, settings.diffuse)
         self._patterns = (
             self._scene.pattern(settings.user_pattern, settings.user_polarization),
             self._scene.pattern(array.pattern, array.polarization),
@@ -54,7 +52,7 @@ class NearFieldTracer:
         view = ArrayView(centre, array.element_positions[anchor_elements(array)], array.aperture_m / 2)
         self._candidates = Candidates(self._scene.rays, self._scene.triangles, view, settings)
         if settings.diffuse:
-            self._scene.scatterers = Scatterers.seen_from(
+            self._scene.solver.scatterers = Scatterers.seen_from(
                 self._scene.rays, self._scene.triangles, centre, SCATTERING_RAYS, settings.seed
             )
             self._scene.material_notes["diffuse scattering"] = SCATTERING_NOTE
@@ -82,10 +80,11 @@ class NearFieldTracer:
         users = Endpoints(group.positions_m, looks, group.velocities_mps)
         direct = Found(np.arange(len(users)), Chains.empty(len(users), self._settings.max_depth))
         kinds = [direct, self._candidates.find(users.positions_m)]
-        if self._scene.edges is not None and self._settings.max_depth > 0:
-            kinds.append(self._strongest(users, self._candidates.diffracted(users.positions_m, self._scene.edges)))
-        if self._scene.scatterers is not None and self._settings.max_depth > 0:
-            kinds.append(self._strongest(users, self._candidates.scattered(users.positions_m, self._scene.scatterers)))
+        edges, scatterers = self._scene.solver.edges, self._scene.solver.scatterers
+        if edges is not None and self._settings.max_depth > 0:
+            kinds.append(self._strongest(users, self._candidates.diffracted(users.positions_m, edges)))
+        if scatterers is not None and self._settings.max_depth > 0:
+            kinds.append(self._strongest(users, self._candidates.scattered(users.positions_m, scatterers)))
         far = np.linalg.norm(users.positions_m - centre, axis=1) > self._plane_wave_m
         parts = []
         for found in kinds:
@@ -100,7 +99,7 @@ class NearFieldTracer:
         for start in range(0, len(power), at_once):
             some = slice(start, start + at_once)
             piece = found.select(some)
-            solution = self._scene.solve(piece.chains, piece.user, users, self._outline, self._patterns)
+            solution = self._scene.solver.solve(piece.chains, piece.user, users, self._outline, self._patterns)
             seen = np.where(solution.valid, np.sum(np.abs(solution.gain) ** 2, axis=1), 0.0)
             power[some] = seen.max(axis=1)
         order = np.lexsort([-power, found.user])
@@ -116,7 +115,7 @@ class NearFieldTracer:
 
     def _piece(self, users: Endpoints, user: NDArray[np.intp], chains: Chains, elements: Endpoints) -> _Rows:
         """One call of the solver, with every polarisation's antennas side by side."""
-        solution = self._scene.solve(chains, user, users, elements, self._patterns)
+        solution = self._scene.solver.solve(chains, user, users, elements, self._patterns)
         count, antennas = len(user), self.array.num_elements
         valid, delay = solution.valid, solution.length_m / SPEED_OF_LIGHT
         doppler, gain = solution.closing_mps / self.array.wavelength_m, solution.gain

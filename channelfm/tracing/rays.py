@@ -74,4 +74,3 @@ def sphere_lattice(count: int, seed: int) -> Float:
     lattice = np.stack([sine * np.cos(azimuth), sine * np.sin(azimuth), cosine], axis=1)
     turn, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
     return np.asarray(lattice @ turn)
-

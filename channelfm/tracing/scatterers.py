@@ -58,7 +58,8 @@ class Scatterers:
     def facing(self, users: Float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """User [K] and scatterer [K] of all pairs where the user [U, 3] stands before the patch."""
         height = users @ self.normals.T - np.sum(self.points * self.normals, axis=1)
-        return np.nonzero(height > 1e-3)
+        user, scatterer = np.nonzero(height > 1e-3)
+        return user, scatterer
 
     def solid_angles(self, users: Float, scatterer: Index) -> Float:
         """Solid angles [K] in sr under which users [K, 3] see scatterers [K], at most a half space."""

@@ -26,9 +26,10 @@ class Tracer:
 
     Users carry one antenna of ``user_pattern`` and ``user_polarization`` ("V" or "H"), which looks at the array
     centre. Paths are the line of sight and chains of up to ``max_depth`` specular reflections and, each if asked for,
-    refractions (straight through thin walls), one diffraction at an edge, and one diffuse reflection. They are exact
-    per element: delays, gains, visibility. Several base stations are several tracers. Channels are reciprocal, so the
-    same paths serve uplink and downlink.
+    refractions (straight through thin walls). They are exact per element: delays, gains, visibility. ``diffraction``
+    adds single diffractions at the convex edges of the scene, ``diffuse`` single scattering by rough surfaces, both
+    with walls but no reflections or walls, respectively, beside them, and the 64 strongest of each kind. Several base
+    stations are several tracers. Channels are reciprocal, so the same paths serve uplink and downlink.
 
     Parameters
     ----------
@@ -38,8 +39,9 @@ class Tracer:
     rays : how many rays leave the array to find sequences of several mirrors, at most; fewer where they find no more.
     plane_wave_beyond : users farther from the array than this multiple of its Rayleigh distance get plane waves: gain,
         Doppler and visibility of the array centre, delays by the direction of arrival. The phase of each path is then
-        wrong by up to k D^2 / (8 r) (D the aperture, r the path's length), pi / (8 b) at b Rayleigh distances, which
-        bounds the NMSE of one path by (pi / (8 b))^2: -28 dB at b = 10. None (the default): never.
+        wrong by up to k D^2 / (8 r) (D the aperture, r the path's length), pi / (8 b) at b Rayleigh distances, so the
+        NMSE of a path of even gain stays below (pi / (8 b))^2: -28 dB at b = 10. Paths that reach the centre only
+        through an edge's shadow, or past the end of a wall, have no such bound. None (the default): never.
     seed : turns the lattice of rays.
 
     Raises

@@ -1,4 +1,7 @@
 import itertools
+import os
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -221,3 +224,14 @@ def test_without_sumo_the_extra_is_named(monkeypatch, grid):
     monkeypatch.setattr(sumo_network.importlib, "import_module", missing)
     with pytest.raises(DependencyError, match=r"pip install 'channelfm\[sumo\]'"):
         mobility.sumo_guided(grid[1], grid[0])
+
+
+def test_sumo_leaves_the_projections_of_others_alone(libsumo):
+    command = (
+        "import os; from channelfm.mobility.sumo_network import import_sumo;"
+        "[import_sumo(name) for name in ('sumo', 'libsumo', 'sumolib')];"
+        "print([name for name in os.environ if name.startswith('PROJ_')])"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PROJ_")}
+    done = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,63 +1,55 @@
-"""What makes two chains the same, and which triangles can mirror."""
+"""What makes two triangles one mirror, and where paths meet mirrors."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from channelfm.tracing.chains import Triangles, identified
+from channelfm.tracing.chains import Chains, Mirrors, Triangles
 
 FLOOR = np.array([[[0, 0, 0], [10, 0, 0], [10, 10, 0]], [[0, 0, 0], [10, 10, 0], [0, 10, 0]]], float)
 WALL = np.array([[[0, 0, 0], [0, 10, 0], [0, 10, 10]], [[0, 0, 0], [0, 0, 10], [0, 10, 10]]], float)
 ROOM = Triangles.of_meshes([7, 9], [FLOOR, WALL])
-
-
-def chains(kinds, triangle):
-    kinds, triangle = np.array(kinds), np.array(triangle)
-    shapes = np.where(kinds > 0, ROOM.shape[triangle], 2**32 - 1)
-    return identified(kinds, shapes, np.where(kinds > 0, ROOM.primitive[triangle], 2**32 - 1), {}, ROOM)
+coordinates = st.lists(st.floats(0.5, 9.5), min_size=3, max_size=3)
 
 
 def test_coplanar_triangles_share_a_plane_whatever_their_winding():
     assert ROOM.plane[0] == ROOM.plane[1] != ROOM.plane[2] == ROOM.plane[3]
+    assert ROOM.first == {7: 0, 9: 2}
 
 
-def test_rows_are_found_by_mesh_and_number():
-    np.testing.assert_array_equal(ROOM.rows(np.array([7, 9, 9]), np.array([1, 0, 1])), [1, 2, 3])
-
-
-def test_reflections_differ_by_plane_and_refractions_do_not():
-    found = chains([[1, 0], [1, 0], [1, 0], [4, 0], [4, 0], [0, 0]], [[0, 0], [1, 0], [2, 0], [0, 0], [2, 0], [0, 0]])
-    distinct = found.distinct()
-    assert len(distinct) == 3  # floor, wall, and one refraction; the empty chain is dropped
-    assert sorted(distinct.kinds[:, 0].tolist()) == [1, 1, 4]
-
-
-def test_joining_keeps_each_chain_once():
-    one, two = chains([[1, 0], [1, 1]], [[0, 0], [0, 2]]), chains([[1, 1], [1, 1]], [[1, 3], [2, 0]])
-    assert len(one.joined(two)) == 3
-
-
-@settings(max_examples=30)
-@given(st.lists(st.tuples(st.sampled_from([1, 4]), st.integers(0, 3)), min_size=1, max_size=3))
-def test_reversing_twice_changes_nothing(steps):
-    padded = steps + [(0, 0)] * (3 - len(steps))
-    chain = chains([[kind for kind, _ in padded]], [[triangle for _, triangle in padded]])
-    twice = chain.reversed(ROOM).reversed(ROOM)
-    np.testing.assert_array_equal(twice.keys, chain.keys)
-    bounces = len(steps)
-    np.testing.assert_array_equal(chain.reversed(ROOM).kinds[0, :bounces], chain.kinds[0, :bounces][::-1])
+def test_mirrors_are_the_planes_with_their_boxes():
+    mirrors = Mirrors.of(ROOM)
+    assert len(mirrors) == 2
+    floor = ROOM.plane[0]
+    np.testing.assert_allclose(np.abs(mirrors.normal[floor]), [0, 0, 1])
+    np.testing.assert_allclose(mirrors.lower[floor], 0)
+    np.testing.assert_allclose(mirrors.upper[floor], [10, 10, 0])
+    assert ROOM.plane[mirrors.triangle[floor]] == floor
 
 
 @settings(max_examples=60)
-@given(st.lists(st.floats(-8, 18), min_size=4, max_size=4), st.floats(0.5, 20), st.floats(0.5, 20))
-def test_mirrors_agree_with_the_mirror_point(place, user_height, target_height):
-    user, target = np.array([*place[:2], user_height]), np.array([*place[2:], target_height])
-    share = user_height / (user_height + target_height)
-    x, y = (user + share * (target - user))[:2]
-    if min(abs(x), abs(y), abs(x - 10), abs(y - 10)) > 1e-6:
-        assert ROOM.mirrors(user, target, 0.0)[:2].any() == (0 < x < 10 and 0 < y < 10)
-    assert ROOM.mirrors(user, target, 100.0)[:2].all()
+@given(coordinates, coordinates)
+def test_paths_by_two_mirrors_are_as_long_as_from_the_image_and_reflect_evenly(user, end):
+    mirrors = Mirrors.of(ROOM)
+    user, end = np.array([user]), np.array([end])
+    planes = np.array([[ROOM.plane[0], ROOM.plane[2]]])
+    stops, _ = mirrors.stops(user, planes, end)
+    legs = np.linalg.norm(np.diff(stops[0], axis=0), axis=1)
+    image = user * [-1, 1, -1]
+    forward = stops[0, 1, 0] > 0 and stops[0, 2, 2] > 0  # else the floor would be met after the wall
+    if forward:
+        np.testing.assert_allclose(legs.sum(), np.linalg.norm(image - end), rtol=1e-9)
+        np.testing.assert_allclose(stops[0, 1, 2], 0, atol=1e-9)
+        np.testing.assert_allclose(stops[0, 2, 0], 0, atol=1e-9)
 
 
-def test_no_mirror_between_two_sides():
-    assert not ROOM.mirrors(np.array([5, 5, 3.0]), np.array([5, 5, -3.0]), 100.0)[:2].any()
+def test_no_path_by_a_mirror_between_its_ends():
+    mirrors, floor = Mirrors.of(ROOM), np.array([[ROOM.plane[0]]])
+    _, possible = mirrors.stops(np.array([[5, 5, 3.0]]), floor, np.array([[5, 5, -3.0]]))
+    assert not possible[0]
+
+
+def test_chains_join_and_select():
+    direct = Chains.empty(2, 3)
+    assert not direct.kinds.any()
+    assert len(Chains.joined([direct, direct]).select(slice(1, 4))) == 3

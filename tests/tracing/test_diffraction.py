@@ -96,7 +96,7 @@ def test_the_field_is_continuous_across_the_shadow_boundary_and_half_of_free_spa
 @pytest.mark.usefixtures("sionna_rt")
 def test_diffraction_is_reciprocal():
     here, there = around_the_edge(30.0, np.radians(40.0)), around_the_edge(60.0, np.radians(250.0))
-    there = there + [0, 25.0, 0]
+    there[1] += 25.0
     up, down = (tracer(array_at(one)).trace(flight(other)) for one, other in ((here, there), (there, here)))
     assert up.interactions[0, 0].tolist() == down.interactions[0, 0].tolist() == [8]
     np.testing.assert_allclose(up.delay_s[0, 0], down.delay_s[0, 0], atol=1e-14)
@@ -140,7 +140,5 @@ def test_the_point_of_diffraction_has_equal_angles_with_the_edge():
     rng = np.random.default_rng(0)
     user, end = (rng.uniform([-20, 50, 0], [-5, 250, 20], (len(edges), 3)) for _ in range(2))
     point = edges.origin + edges.places(user, end)[:, None] * edges.along
-    cosines = [
-        np.sum(edges.along * leg, axis=1) / np.linalg.norm(leg, axis=1) for leg in (point - user, end - point)
-    ]
+    cosines = [np.sum(edges.along * leg, axis=1) / np.linalg.norm(leg, axis=1) for leg in (point - user, end - point)]
     np.testing.assert_allclose(*cosines, atol=1e-9)
