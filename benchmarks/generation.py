@@ -44,7 +44,7 @@ def main() -> None:
     halves = [float(np.median(half)) for half in np.array_split(settled, 2)]
     speed = links / seconds
     print(f"{links} links of 64 x 64 in {seconds:.0f} s: {speed:.1f} links/s, {1e3 / speed:.0f} ms per link")
-    print(f"on disk {stored_mb:.0f} MB ({1e3 * stored_mb / links:.1f} kB per link; as complex64 channels 32.8 kB)")
+    print(f"on disk {stored_mb:.1f} MB ({1e3 * stored_mb / links:.1f} kB per link; as complex64 channels 32.8 kB)")
     print(f"memory of all processes: peak {max(memory_mb):.0f} MB; settled {halves[0]:.0f}, later {halves[1]:.0f} MB")
     print(f"table II of LAETwin-XL ({TABLE_TWO} samples) would take {TABLE_TWO / speed / 3600:.2f} h")
     summary = {

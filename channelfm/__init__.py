@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from channelfm.checkpoints import load_model as load_model
     from channelfm.datasets.dataset import open_dataset as open_dataset
     from channelfm.datasets.generate import generate as generate
+    from channelfm.tracing import Tracer as Tracer
     from channelfm.tracing import trace as trace
 
 __version__ = "0.1.0"
 
 # public name -> (module, attribute); no attribute means the module itself
 _PUBLIC: dict[str, tuple[str, str | None]] = {
+    "Tracer": ("channelfm.tracing", "Tracer"),
     "ULA": ("channelfm.arrays", "ULA"),
     "UPA": ("channelfm.arrays", "UPA"),
     "benchmark": ("channelfm.benchmark", None),

@@ -27,9 +27,14 @@ class Tracer:
     Users carry one antenna of ``user_pattern`` and ``user_polarization`` ("V" or "H"), which looks at the array
     centre. Paths are the line of sight and chains of up to ``max_depth`` specular reflections and, each if asked for,
     refractions (straight through thin walls). They are exact per element: delays, gains, visibility. ``diffraction``
-    adds single diffractions at the convex edges of the scene, ``diffuse`` single scattering by rough surfaces, both
-    with walls but no reflections or walls, respectively, beside them, and the 64 strongest of each kind. Several base
-    stations are several tracers. Channels are reciprocal, so the same paths serve uplink and downlink.
+    adds single diffractions at the convex edges of closed meshes, with walls but no reflections beside them;
+    ``diffuse`` adds single scattering by rough surfaces and takes its power from the reflections; of each of these
+    two kinds a user keeps the 64 strongest paths. Several base stations are several tracers. Channels are reciprocal,
+    so the same paths serve uplink and downlink.
+
+    Edges have Sionna's coefficients of the uniform theory of diffraction. Near a shadow's boundary they agree with the
+    knife edge of ITU-R P.526 to 2 dB. Deep in the shadow of metal the field along the edge is that of a soft wedge; the
+    field across it follows Sionna, which fits neither a soft nor a hard one.
 
     Parameters
     ----------
