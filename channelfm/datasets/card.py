@@ -24,10 +24,15 @@ MOST_SCENES_DRAWN = 4
 DrawScene = Callable[[Scene, Path, Trajectory, UPA], None]
 
 
-def write_card(dataset: Dataset, draw_scene: DrawScene) -> Path:
-    """Write the card of a finished data set and its pictures; neither belongs to the hashed contents."""
+def write_card(dataset: Dataset, draw_scene: DrawScene | None = None) -> Path:
+    """Write the card of a finished data set and its pictures; neither belongs to the hashed contents.
+
+    Without ``draw_scene`` no scene is drawn; labels that are not known (NaN, in imported sets) are left out.
+    """
     labels = {split: dataset.labels(split) for split in dataset.splits}
-    pictures = [_draw_histograms(dataset, labels), *_draw_scenes(dataset, labels, draw_scene)]
+    pictures = [_draw_histograms(dataset, labels)]
+    if draw_scene is not None:
+        pictures += _draw_scenes(dataset, labels, draw_scene)
     sections = (
         _heading(dataset),
         _counts(dataset),
@@ -66,11 +71,16 @@ def _shares(labels: dict[str, Channels]) -> str:
     headings = ("split", "near field", "line of sight", "distance [m]: 5 %, median, 95 %", "height [m]: from, to")
     rows = [_row(*headings), _row(*["---"] * len(headings))]
     for split, some in labels.items():
-        spread = ", ".join(f"{value:.0f}" for value in np.percentile(some.distance_m, [5, 50, 95]))
-        heights = f"{some.positions_m[:, 2].min():.1f}, {some.positions_m[:, 2].max():.1f}"
+        distance, height = _known(some.distance_m), _known(some.positions_m[:, 2])
+        spread = ", ".join(f"{value:.0f}" for value in np.percentile(distance, [5, 50, 95])) if len(distance) else "?"
+        heights = f"{height.min():.1f}, {height.max():.1f}" if len(height) else "?"
         near, seen = (f"{100 * flags.mean():.1f} %" for flags in (some.near_field, some.line_of_sight))
         rows.append(_row(split, near, seen, spread, heights))
     return "\n".join(rows)
+
+
+def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[np.isfinite(values)]
 
 
 def _row(*cells: object) -> str:
@@ -134,7 +144,7 @@ def _draw_histograms(dataset: Dataset, labels: dict[str, Channels]) -> Path:
 
 
 def _stacked(axes, values: dict[str, NDArray[np.float64]]) -> None:  # type: ignore[no-untyped-def]  # Axes is untyped
-    axes.hist(list(values.values()), bins=30, stacked=True, label=list(values))
+    axes.hist([_known(some) for some in values.values()], bins=30, stacked=True, label=list(values))
 
 
 def _draw_scenes(dataset: Dataset, labels: dict[str, Channels], draw_scene: DrawScene) -> list[Path]:

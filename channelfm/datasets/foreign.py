@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from channelfm.arrays import UPA
+from channelfm.datasets.card import write_card
 from channelfm.datasets.claim import claim_folder, library_versions
 from channelfm.datasets.dataset import Dataset, open_dataset
 from channelfm.datasets.manifest import Manifest, SceneEntry
@@ -52,7 +53,9 @@ def store_foreign(out: str | Path, recipe: ForeignRecipe, parts: Sequence[Part],
     for name in dict.fromkeys(part.scene for part in parts):
         scenes.append(SceneEntry(name, _stored_scene(folder, name, parts), {"bs": array}, recipe.attribution))
     Manifest(recipe, identity, versions, tuple(scenes), tuple(shards)).save(folder)
-    return open_dataset(folder)
+    dataset = open_dataset(folder)
+    write_card(dataset)
+    return dataset
 
 
 def _stored_scene(folder: Path, name: str, parts: Sequence[Part]) -> FileEntry | None:
