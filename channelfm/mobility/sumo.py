@@ -7,6 +7,7 @@ with the coordinates projected back instead of stretched. libsumo runs the simul
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,14 @@ from channelfm.mobility.airspace import Airspace, altitude_band, open_airspace
 from channelfm.mobility.flights import AltitudeMode, altitude_profile, check_mode, spread_place
 from channelfm.mobility.ground_grid import Bounds
 from channelfm.mobility.legs import Legs, check_request, trajectory
-from channelfm.mobility.sumo_network import VEHICLE_CLASS, SumoNetwork, build_network, import_sumo
+from channelfm.mobility.sumo_network import (
+    VEHICLE_CLASS,
+    SumoNetwork,
+    build_network,
+    import_sumo,
+    proj_folders_restored,
+    proj_of_sumo,
+)
 from channelfm.records import Scene, Trajectory
 
 Float = NDArray[np.float64]
@@ -227,7 +235,8 @@ def _drive(network: Path, routes: list[list[str]], speeds_mps: Float, num_steps:
     """Places [vehicle, num_steps, 2] in m of the network, one each 0.2 s after the warm-up; NaN while a vehicle is
     not on the road."""
     libsumo = import_sumo("libsumo")
-    with _one_simulation:
+    with _one_simulation, proj_folders_restored():
+        os.environ.update(proj_of_sumo())
         if libsumo.isLoaded():
             raise InputError("a SUMO simulation runs in this process already and there can be only one; close it first")
         try:

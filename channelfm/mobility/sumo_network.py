@@ -6,6 +6,7 @@ steps are undone exactly: network -> projection -> longitude and latitude -> the
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import subprocess
@@ -36,14 +37,27 @@ _PROJ_FOLDERS = ("PROJ_DATA", "PROJ_LIB")
 
 def import_sumo(module: str) -> Any:
     """A module of the extra ``sumo`` ("libsumo", "sumolib" or "sumo"); DependencyError where it is missing."""
-    before = {name: os.environ.get(name) for name in _PROJ_FOLDERS}
     try:
-        return importlib.import_module(module)
+        with proj_folders_restored():
+            return importlib.import_module(module)
     except ImportError as error:
         raise DependencyError(
             f"flights guided by SUMO need {module} ({error}); pip install 'channelfm[sumo]', or use street_guided"
         ) from error
-    finally:  # SUMO's packages point these at their own database, which other libraries' PROJ cannot read
+
+
+def proj_of_sumo() -> dict[str, str]:
+    """Environment variables that show SUMO's programs their own database of projections."""
+    return dict.fromkeys(_PROJ_FOLDERS, str(Path(import_sumo("sumo").SUMO_HOME) / "data" / "proj"))
+
+
+@contextlib.contextmanager
+def proj_folders_restored() -> Iterator[None]:
+    """Undo at the end what is done meanwhile to the environment: other libraries' PROJ cannot read SUMO's database."""
+    before = {name: os.environ.get(name) for name in _PROJ_FOLDERS}
+    try:
+        yield
+    finally:
         for name, value in before.items():
             os.environ.pop(name, None)
             os.environ.update({} if value is None else {name: value})
@@ -83,7 +97,7 @@ def build_network(map_path: str | Path, folder: Path, origin: Origin, bounds: Bo
     command += ["--precision", "4", "--keep-edges.by-vclass", VEHICLE_CLASS, "--no-warnings"]
     # Maps set traffic lights at stop lines; SUMO takes them to the junction behind, one program for all of them.
     command += ["--tls.guess-signals", "--tls.discard-simple", "--tls.join", "--tls.default-type", "actuated"]
-    settings = os.environ | {"SUMO_HOME": str(home), **dict.fromkeys(_PROJ_FOLDERS, str(home / "data" / "proj"))}
+    settings = os.environ | {"SUMO_HOME": str(home)} | proj_of_sumo()
     try:
         done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=NETCONVERT_LIMIT_S)
     except subprocess.TimeoutExpired as error:
