@@ -67,6 +67,11 @@ def test_several_stations_see_the_same_flights(make):
         dataset.array(station="north")
 
 
+def test_a_scene_that_nobody_moves_in_is_left_out(make):
+    scenes = "[{name: corner, source: 'procedural:1'}, {name: empty, source: 'procedural:2'}]"
+    assert make(f"scenes={scenes}", "flights.0.scenes=[corner]", "flights.1.scenes=[corner]").scenes == ("corner",)
+
+
 def test_a_second_band_is_the_same_paths_at_other_frequencies(make, made):
     from channelfm.datasets.dataset import open_dataset
 

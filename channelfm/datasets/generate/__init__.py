@@ -133,20 +133,19 @@ class _Run:
         """Claim the folder: parts share it with one another, a whole run with nobody."""
         claim_folder(self.folder, self.recipe, self.identity, self.versions)
         handle = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(f"{self.folder}: another run is at work here; wait for it or stop it") from error
             yield
-        except BlockingIOError as error:
-            raise InputError(f"{self.folder}: another run is at work here; wait for it or stop it") from error
-        finally:
-            os.close(handle)
 
     def work(self, units: Sequence[Unit], force: Workforce, times_file: str, progress: bool) -> None:
         """Build the scenes and do the units that are not whole yet."""
         job = Job(self.folder, self.recipe, self._method())
         seconds: dict[str, float] = {}
-        names = list(dict.fromkeys(unit.scene for unit in units))
-        for scene in build_scenes(job, names, force):
+        for scene in build_scenes(job, _scenes_of(units), force):
             self._announce(scene)
         whole = {unit.name for unit in units if finished_entry(self.folder, unit.name) is not None}
         missing = [unit for unit in units if unit.name not in whole]
@@ -163,8 +162,8 @@ class _Run:
         return all(finished_entry(self.folder, unit.name) is not None for unit in self.units)
 
     def complete(self) -> Dataset:
-        """Write manifest and card over what is there."""
-        scenes = [self._scene_entry(scene.name) for scene in self.recipe.scenes]
+        """Write manifest and card over what is there; scenes that nobody moves in are left out."""
+        scenes = [self._scene_entry(name) for name in _scenes_of(self.units)]
         shards = [self._shard_entry(unit) for unit in self.units]
         Manifest(self.recipe, self.identity, self.versions, tuple(scenes), tuple(shards)).save(self.folder)
         dataset = open_dataset(self.folder)
@@ -210,6 +209,10 @@ class _Run:
         machine = {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version()}
         runs.append({"seconds": seconds, "wall_s": round(time.perf_counter() - self.start, 1), "machine": machine})
         write_atomically(path, json.dumps(runs, indent=1).encode())
+
+
+def _scenes_of(units: Sequence[Unit]) -> list[str]:
+    return list(dict.fromkeys(unit.scene for unit in units))
 
 
 def _processor() -> str:
