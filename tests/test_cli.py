@@ -232,7 +232,8 @@ def test_the_real_command_has_no_traceback():
 
 
 def test_interrupt_then_resume(small_recipe, tmp_path):
-    arguments = command("generate", small_recipe, "--out", tmp_path / "data", "-s", "flights.0.num_uavs=40")
+    many = ("--workers", "1", "-s", "flights.0.num_uavs=300")
+    arguments = command("generate", small_recipe, "--out", tmp_path / "data", *many)
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("data/shards/*.json")) and time.monotonic() < deadline:
@@ -243,8 +244,8 @@ def test_interrupt_then_resume(small_recipe, tmp_path):
     assert "run the same command again to resume" in errors
     assert "Traceback" not in errors
     done = len(list(tmp_path.glob("data/shards/*.json")))
-    assert 0 < done < 40
+    assert 0 < done < 300
     subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
     times = json.loads((tmp_path / "data/generation.json").read_text())
     assert len(times) == 2
-    assert len(times[1]["seconds"]) == 40 - done  # the units that were missing
+    assert len(times[1]["seconds"]) == 300 - done  # the units that were missing

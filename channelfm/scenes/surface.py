@@ -164,6 +164,15 @@ def ground_height(scene: Scene, points_xy: ArrayLike) -> Float:
     beyond the edge of an uneven one.
     """
     points = np.asarray(points_xy, dtype=np.float64).reshape(-1, 2)
+    heights = _ground_under(scene, points)
+    if np.isnan(heights).any():
+        x, y = points[int(np.argmax(np.isnan(heights)))]
+        raise InputError(f"the ground of scene '{scene.name}' ends before ({x:g}, {y:g}); stay inside its edges")
+    return heights
+
+
+def _ground_under(scene: Scene, points: Float) -> Float:
+    """As ``ground_height``, with NaN beyond the edge."""
     is_ground = np.array([item.kind == "ground" for item in scene.objects], dtype=bool)
     levels = scene.vertices[scene.faces[is_ground[scene.face_object]]][..., 2]
     if not levels.size or np.ptp(levels) == 0.0:
@@ -171,10 +180,7 @@ def ground_height(scene: Scene, points_xy: ArrayLike) -> Float:
     heights = np.full(len(points), -np.inf)
     point, triangle, _ = _faces_over(scene, points, "ground")
     np.maximum.at(heights, point, _height_on(points[point], triangle))
-    if np.isneginf(heights).any():
-        x, y = points[int(np.argmin(heights))]
-        raise InputError(f"the ground of scene '{scene.name}' ends before ({x:g}, {y:g}); stay inside its edges")
-    return heights
+    return np.where(np.isneginf(heights), np.nan, heights)
 
 
 def occupancy(scene: Scene, cell_m: float = 1.0, bounds: Bounds | None = None) -> NDArray[np.bool_]:
@@ -267,6 +273,6 @@ def require_free(scene: Scene, position_m: ArrayLike, what: str = "position") ->
         raise InputError(
             f"{what} {place} lies inside a building of scene '{scene.name}'; raise it above {roof:.1f} m or move it"
         )
-    ground = ground_height(scene, point[None, :2])[0]
-    if point[2] < ground:
+    ground = _ground_under(scene, point[None, :2])[0]
+    if point[2] < ground:  # beyond the ground's edge (NaN) nothing is below it
         raise InputError(f"{what} {place} lies below the ground at z = {ground:.4g}; give a larger z")

@@ -1,5 +1,7 @@
 """What recipes can ask for beyond the plain case: storage forms, stations, two bands, ground users, no scene."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
@@ -91,7 +93,8 @@ def test_ground_users_stay_on_the_ground(make, kind):
 
 
 def test_sumo_flies_over_the_map_of_the_scene(make, tmp_path):
-    pytest.importorskip("libsumo", reason="needs the extra sumo")
+    if importlib.util.find_spec("libsumo") is None:
+        pytest.skip("needs the extra sumo")
     streets = write_streets(tmp_path / "streets.osm")
     source = f"scenes.0.source=osm:{streets}"
     train = make(source, "flights.0.kind=sumo_guided", "flights.0.altitude_m=[30, 40]").load("train")

@@ -1,3 +1,4 @@
+import importlib.util
 import itertools
 import os
 import subprocess
@@ -23,7 +24,10 @@ STREETS, BLOCK_DEG = 4, 0.001
 
 @pytest.fixture(scope="session")
 def libsumo():
-    return pytest.importorskip("libsumo", reason="SUMO comes with the extra sumo")
+    """SUMO, imported as the package does it: by itself it would take rasterio's projections away."""
+    if importlib.util.find_spec("libsumo") is None:
+        pytest.skip("SUMO comes with the extra sumo")
+    return sumo_network.import_sumo("libsumo")
 
 
 def write_grid(path, place=PLACES["Berlin"], height=12, kind="residential", head="", lights=False):
