@@ -231,10 +231,16 @@ def test_the_real_command_has_no_traceback():
     assert done.stdout == ""
 
 
+def _hear_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupt_then_resume(small_recipe, tmp_path):
     many = ("--workers", "1", "-s", "flights.0.num_uavs=300")
     arguments = command("generate", small_recipe, "--out", tmp_path / "data", *many)
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT)
+    streams = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    # where tests run in the background of a shell, interrupts are ignored, and children inherit that
+    process = subprocess.Popen(arguments, cwd=ROOT, preexec_fn=_hear_interrupts, **streams)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("data/shards/*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
