@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,30 +34,10 @@ class RecordedTrack:
     dropped: dict[str, int]
 
 
-def recorded(
-    path: str | Path,
-    scene: Scene,
-    *,
-    interval_s: float = 1.0,
-    height_unit: HeightUnit | None = None,
-    height_reference: HeightReference | None = None,
-    datum_m: float | None = None,
-    max_speed_mps: float = 60.0,
-    columns: Mapping[str, str] | None = None,
-    bounds: Bounds | None = None,
-) -> Trajectory:
-    """Tracks of a CSV file as a trajectory; what was left out is logged. See :func:`recorded_with_report`."""
-    track = recorded_with_report(
-        path,
-        scene,
-        interval_s=interval_s,
-        height_unit=height_unit,
-        height_reference=height_reference,
-        datum_m=datum_m,
-        max_speed_mps=max_speed_mps,
-        columns=columns,
-        bounds=bounds,
-    )
+def recorded(path: str | Path, scene: Scene, **settings: Any) -> Trajectory:
+    """Tracks of a CSV file as a trajectory; what was left out is logged. See :func:`recorded_with_report` for the
+    settings and errors."""
+    track = recorded_with_report(path, scene, **settings)
     if track.dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in track.dropped.items())
         logger.warning("%s: left out %s", path, reasons)

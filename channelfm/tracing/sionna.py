@@ -61,6 +61,17 @@ def limit_threads(count: int) -> None:
     drjit.set_thread_count(count)
 
 
+def _floors(scene: Scene) -> NDArray[np.bool_]:
+    """bool [F]: faces of buildings that lie in a level ground. Rays would meet the floor or the ground as rounding has
+    it, and with it one material or the other; only the ground stays."""
+    kind = np.array([item.kind for item in scene.objects])[scene.face_object]
+    heights = scene.vertices[scene.faces][..., 2]
+    ground = heights[kind == "ground"]
+    if not ground.size or np.ptp(ground) > 0.0:
+        return np.zeros(len(kind), dtype=bool)
+    return np.asarray((kind == "building") & (heights == ground.flat[0]).all(axis=1))
+
+
 def _has_cuda() -> bool:
     import ctypes
 
@@ -121,8 +132,9 @@ class SionnaScene:
     def _meshes_by_material(self, scene: Scene, carrier_hz: float) -> list[Any]:
         """One Sionna object per material, with explicit permittivity and conductivity at the carrier."""
         material_of_face = np.array([item.material for item in scene.objects])[scene.face_object]
+        material_of_face[_floors(scene)] = ""
         objects = []
-        for material in np.unique(material_of_face):
+        for material in np.unique(material_of_face[material_of_face != ""]):
             properties = electromagnetic_properties(str(material), carrier_hz)
             if properties.note:
                 self.material_notes[str(material)] = properties.note

@@ -102,9 +102,8 @@ class Tracer:
         """Paths from every snapshot to every antenna: A = array.num_antennas, the elements once per polarisation.
 
         A snapshot that nothing reaches has no valid path. Equal trajectories give equal bytes, whatever was traced
-        before, and no path depends on another snapshot, but for rounding: a path that is reflected inside a building
-        meets its floor or the ground, which lie in one plane. ``progress`` is called with the number of snapshots just
-        done.
+        before; and no snapshot's paths depend on another's, but for rounding. ``progress`` is called with the number
+        of snapshots just done.
 
         Raises InputError if the trajectory is empty or not finite.
         """
