@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from channelfm.baselines.samples import coordinates
-from channelfm.baselines.spherical_fit import path_and_slope
 from channelfm.errors import InputError
 from channelfm.units import db_to_power
+from channelfm.waves.fit import path_and_slope
+from channelfm.waves.observation import coordinates
 
 
 def spherical_wave_bound(

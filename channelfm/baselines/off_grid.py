@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from channelfm.baselines.samples import Observation, coordinates, energies, estimate_in_chunks
-from channelfm.baselines.spherical_fit import Fit, GainBasis, Waves, refine, with_best_degree
-from channelfm.baselines.visibility import propose_edge, sharpen_edges
+from channelfm.baselines.samples import estimate_in_chunks
 from channelfm.tasks.predictor import check_observation
-from channelfm.tokens.spherical import search_grid
+from channelfm.waves.fit import Fit, GainBasis, Waves, refine, with_best_degree
+from channelfm.waves.observation import Observation, coordinates, energies
+from channelfm.waves.spherical import search_grid
+from channelfm.waves.visibility import propose_edge, sharpen_edges
 
 _GROWTH_ANTENNAS = 400  # observed antennas that the growing phase looks at; the final fit uses all
 _SETTLING_STEPS = 2  # Levenberg-Marquardt steps after a new wave, before the gains' degree is chosen ...

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from channelfm.baselines.samples import Observation, coordinates, energies, estimate_in_chunks
-from channelfm.baselines.spherical_fit import path_and_slope, phasors
+from channelfm.baselines.samples import estimate_in_chunks
 from channelfm.tasks.predictor import check_observation
-from channelfm.tokens.spherical import largest_inverse_range, search_grid
+from channelfm.waves.fit import path_and_slope, phasors
+from channelfm.waves.observation import Observation, coordinates, energies
+from channelfm.waves.spherical import largest_inverse_range, search_grid
 
 _OVERSAMPLING = 2.0
 _RANGES = 12

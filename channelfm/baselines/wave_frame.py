@@ -9,7 +9,7 @@ from torch import Tensor
 
 from channelfm.baselines.samples import estimate_in_chunks
 from channelfm.tasks.predictor import check_observation
-from channelfm.tokens.several import fit_waves
+from channelfm.waves.several import fit_waves
 
 _SAMPLES_AT_ONCE = 64
 

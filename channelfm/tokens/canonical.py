@@ -17,8 +17,8 @@ from pydantic import Field
 from torch import Tensor
 
 from channelfm.config import Recipe
-from channelfm.tokens.several import fit_waves
-from channelfm.tokens.spherical import CoarseWave, coarse_spherical_wave, parameters_of, wave_of
+from channelfm.waves.several import fit_waves
+from channelfm.waves.spherical import CoarseWave, coarse_spherical_wave, parameters_of, wave_of
 
 __all__ = [
     "CoarseWave",

@@ -6,11 +6,11 @@ from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES
 from channelfm.baselines.bounds import spherical_wave_bound
 from channelfm.baselines.off_grid import OffGrid
-from channelfm.baselines.samples import Observation
-from channelfm.baselines.spherical_fit import path_and_slope
 from channelfm.errors import InputError
 from channelfm.metrics import nmse
 from channelfm.tokens.masks import random_mask
+from channelfm.waves.fit import path_and_slope
+from channelfm.waves.observation import Observation
 
 RNG = np.random.default_rng
 

@@ -6,7 +6,7 @@ from channelfm.baselines.polar_omp import PolarOMP
 from channelfm.baselines.zero_filling import ZeroFilling
 from channelfm.metrics import nmse
 from channelfm.tokens.masks import random_mask
-from channelfm.tokens.spherical import largest_inverse_range
+from channelfm.waves.spherical import largest_inverse_range
 
 
 def on_grid_source(rows, cols, bin_y, bin_z, ring):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from channelfm.tokens.spherical import (
+from channelfm.waves.spherical import (
     element_coordinates,
     gauss_newton_step,
     largest_inverse_range,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from channelfm.baselines.samples import Observation, energies
+from channelfm.waves.observation import Observation, energies
 
 _LARGEST_SINE = 0.9999
 # Observed antennas that a wave with an edge needs: alone, for each such wave if there are several, for a sloping gain.

@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from channelfm.baselines.samples import Observation
-from channelfm.baselines.spherical_fit import Fit, GainBasis, path_and_slope, phasors
+from channelfm.waves.fit import Fit, GainBasis, path_and_slope, phasors
+from channelfm.waves.observation import Observation
 
 _CELLS = 16  # per side, of the coarse search
 _COARSE_ANGLES, _COARSE_OFFSETS = 36, 21

@@ -4,11 +4,11 @@ import torch
 
 from channelfm.arrays import spherical_wave
 from channelfm.baselines.off_grid import OffGrid
-from channelfm.baselines.samples import Observation
-from channelfm.baselines.spherical_fit import GainBasis, Waves, refine
-from channelfm.baselines.visibility import propose_edge, sharpen_edges
 from channelfm.metrics import nmse
 from channelfm.tokens.masks import random_mask
+from channelfm.waves.fit import GainBasis, Waves, refine
+from channelfm.waves.observation import Observation
+from channelfm.waves.visibility import propose_edge, sharpen_edges
 
 ROWS, COLS = 48, 48
 PLACE = np.array([900.0, 150.0, -80.0])
