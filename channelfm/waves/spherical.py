@@ -120,11 +120,15 @@ def search_grid(
     power = spectrum.real.square() + spectrum.imag.square()
     sine_z = torch.fft.fftfreq(bins[0], device=field.device) / spacing
     sine_y = torch.fft.fftfreq(bins[1], device=field.device) / spacing
-    invisible = sine_z[:, None] ** 2 + sine_y[None, :] ** 2 > 1
+    # The peak of a grazing wave may fall on a bin just beyond the horizon: half a bin is forgiven.
+    nearest_z = (sine_z.abs() - 0.5 / (bins[0] * spacing)).clamp_min(0) if rows > 1 else sine_z
+    nearest_y = (sine_y.abs() - 0.5 / (bins[1] * spacing)).clamp_min(0) if cols > 1 else sine_y
+    invisible = nearest_z[:, None] ** 2 + nearest_y[None, :] ** 2 > 1
     # One winner per direction: the runners-up must be other directions, since refinement moves the range freely.
     best, nearest = power.masked_fill_(invisible, -1.0).max(dim=1)
     _, place = best.reshape(count, -1).topk(min(starts, bins[0] * bins[1]), dim=1)
     sines = torch.stack([sine_y[place % bins[1]], sine_z[place // bins[1]]], dim=-1)
+    sines = sines / (sines.norm(dim=-1, keepdim=True) / _LARGEST_SINE).clamp_min(1)
     return sines, inverse_ranges[nearest.reshape(count, -1).gather(1, place)]
 
 

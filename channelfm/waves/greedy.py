@@ -1,0 +1,312 @@
+"""Greedy search for the spherical waves of many partial observations at once, fast enough to stand before a network.
+
+Waves are added one at a time: a coarse search of what the others leave, a few Gauss-Newton steps on the newest wave,
+and a joint least-squares solution for all gains, which may slope linearly over the aperture. Whenever the number of
+waves has doubled, and at the end, all sources move together by Levenberg-Marquardt steps with the gains eliminated
+(variable projection, Golub & Pereyra 1973; Kaufman 1975). Only observed antennas are computed with, and not more of
+them than needed. Single precision throughout. All lengths are in wavelengths, in the array's frame (columns along y,
+rows along z).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from channelfm.waves.spherical import element_coordinates, largest_inverse_range, move_in_front, search_grid
+
+_SEARCH_RANGES = 4
+_NEWEST_STEPS = 2
+# Ridge on the gains per observed antenna, for their constant and for their slopes: bounds waves that can hardly be told
+# apart, and asks for more evidence before a gain slopes. A larger one on the constant (1e-3) leaves so much of a strong
+# wave that the search finds it again: 24 dB worse behind a contiguous sub-array of 32 x 32 in 64 x 64.
+_RIDGE_CONSTANT, _RIDGE_SLOPE = 1e-5, 1e-2
+_COORDINATES_SEED = 20  # of the fixed order in which surplus antennas are left out
+
+
+@dataclass(frozen=True)
+class SeenAntennas:
+    """Observed antennas of N samples, at most n of each: ``field`` complex64 [N, n], ``weight`` float32 [N, n] (1, or 0
+    for padding), coordinates ``y``, ``z`` float32 [N, n] in wavelengths, ``place`` int64 [N, n] (row * cols + col).
+    ``rows``, ``cols``, ``spacing``: the array."""
+
+    field: Tensor
+    weight: Tensor
+    y: Tensor
+    z: Tensor
+    place: Tensor
+    rows: int
+    cols: int
+    spacing: float
+
+    @staticmethod
+    def gather(field: Tensor, mask: Tensor, spacing: float, most: int) -> SeenAntennas:
+        """From complex64 [N, rows, cols] and bool ``mask`` of that shape; surplus antennas are left out in an order
+        that is the same for all samples, so that no sample depends on its neighbours in the batch."""
+        rows, cols = field.shape[1:]
+        seen = mask.flatten(1)
+        order = _thinning_order(rows * cols).to(field.device)
+        chosen = seen[:, order].to(torch.uint8).cumsum(1, dtype=torch.int32) <= most
+        kept = torch.zeros_like(seen).index_copy_(1, order, chosen & seen[:, order])
+        number = kept.sum(1)
+        place = kept.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, : int(number.max())]
+        weight = (torch.arange(place.shape[1], device=field.device) < number[:, None]).float()
+        y, z = element_coordinates(rows, cols, spacing, field.device)
+        return SeenAntennas(
+            field.flatten(1).gather(1, place).to(torch.complex64) * weight,
+            weight,
+            y.expand(rows, cols).flatten()[place],
+            z.expand(rows, cols).flatten()[place],
+            place,
+            rows,
+            cols,
+            spacing,
+        )
+
+    @property
+    def number(self) -> Tensor:
+        """Observed antennas of each sample, float32 [N]."""
+        return self.weight.sum(1)
+
+    def select(self, index: Tensor) -> SeenAntennas:
+        """The samples that ``index`` picks."""
+        picked = (value[index] for value in (self.field, self.weight, self.y, self.z, self.place))
+        return SeenAntennas(*picked, self.rows, self.cols, self.spacing)
+
+    def on_grid(self, values: Tensor) -> Tensor:
+        """Values [N, n] put back on the array [N, rows, cols], 0 elsewhere."""
+        grid = torch.zeros(len(values), self.rows * self.cols, dtype=values.dtype, device=values.device)
+        return grid.scatter_add_(1, self.place, values * self.weight).unflatten(1, (self.rows, self.cols))
+
+
+@lru_cache(maxsize=16)
+def _thinning_order(antennas: int) -> Tensor:
+    return torch.randperm(antennas, generator=torch.Generator().manual_seed(_COORDINATES_SEED))
+
+
+@dataclass(frozen=True)
+class FoundWaves:
+    """Waves of N samples, K slots each: ``sources`` float32 [N, K, 3] as (u_y, u_z, q), two direction sines and the
+    inverse range per wavelength; ``gains`` complex64 [N, K, P], coefficients of :func:`gain_functions`; ``present``
+    bool [N, K]. Empty slots hold the source (0, 0, 0) and gains of 0. ``rest`` complex64 [N, n] is what is left at
+    the antennas that the search looked at."""
+
+    sources: Tensor
+    gains: Tensor
+    present: Tensor
+    rest: Tensor
+
+
+def gain_functions(y: Tensor, z: Tensor, rows: int, cols: int, spacing: float) -> Tensor:
+    """1, and y and z scaled to unit RMS over the array, as far as it has columns and rows: [N, P, n]."""
+    functions = [torch.ones_like(y)]
+    for axis, elements in ((y, cols), (z, rows)):
+        if elements > 1:
+            functions.append(axis * (math.sqrt(12 / (elements**2 - 1)) / spacing))
+    return torch.stack(functions, dim=1)
+
+
+def phasors(sources: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Unit-modulus waves exp(-j 2 pi (|s - e| - |s|)) complex64 [N, K, n] of sources [N, K, 3] at y, z [N, n]."""
+    return _turned(_path(sources, y, z)[0])
+
+
+def find_waves(
+    antennas: SeenAntennas, most: int, explained_db: float = -60.0, significance: float = 1.0, last_steps: int = 2
+) -> FoundWaves:
+    """Up to ``most`` waves of each sample.
+
+    A sample is done when what is left lies ``explained_db`` below the observation; when its newest wave explains no
+    more than the strongest of G projections of white noise would (``significance`` * residual energy / n * ln G, for
+    G places of the coarse search and n antennas); or when its unknowns would outnumber half of the observations.
+    ``last_steps`` joint steps end the search.
+    """
+    count, device = len(antennas.field), antennas.field.device
+    limit = largest_inverse_range(antennas.rows, antennas.cols, antennas.spacing)
+    sources = torch.zeros(count, most, 3, device=device)
+    present = torch.zeros(count, most, dtype=torch.bool, device=device)
+    energy = _energy(antennas.field)
+    places = math.log(antennas.rows * antennas.cols * _SEARCH_RANGES)
+    numbers = torch.arange(count, device=device)  # of the samples that still grow
+    part, rest, found = antennas, antennas.field, torch.zeros(count, 0, 3, device=device)
+    for wave in range(1, most + 1):
+        newest, gain = _newest_wave(part, rest)
+        explained, left = gain.abs().square() * part.number, _energy(rest)
+        noise = significance * places * (left - explained).clamp_min(0) / part.number
+        grows = (explained > noise) & (left > 10 ** (explained_db / 10) * energy[numbers])
+        grows &= 5 * wave < part.number
+        if wave == 1:
+            grows = energy[numbers] > 0
+        if not bool(grows.all()):
+            sources[numbers[~grows], : wave - 1] = found[~grows]
+            part, numbers, found, newest = part.select(grows), numbers[grows], found[grows], newest[grows]
+            if not len(numbers):
+                break
+        present[numbers, wave - 1] = True
+        found = torch.cat([found, newest[:, None]], dim=1)
+        steps = 1 if wave & (wave - 1) == 0 else 0
+        found, rest = _moved_together(part, found, torch.ones_like(found[..., 0], dtype=torch.bool), steps, limit)
+    sources[numbers, : found.shape[1]] = found
+    return _settled(antennas, sources, present, last_steps, limit)
+
+
+def _settled(antennas: SeenAntennas, sources: Tensor, present: Tensor, steps: int, limit: float) -> FoundWaves:
+    """All waves moved together once more, samples of about as many waves at a time; then their gains."""
+    count, most = present.shape
+    functions = 1 + (antennas.cols > 1) + (antennas.rows > 1)
+    gains = torch.zeros(count, most, functions, dtype=torch.complex64, device=sources.device)
+    rest = antennas.field.clone()
+    number = present.sum(1)
+    bound = 0
+    while bound < most:
+        low, bound = bound, min(most, max(1, 2 * bound))
+        some = torch.nonzero((number > low) & (number <= bound))[:, 0]
+        if len(some):
+            part = antennas.select(some)
+            moved, _ = _moved_together(part, sources[some, :bound], present[some, :bound], steps, limit)
+            sources[some, :bound] = moved
+            gains[some, :bound], rest[some] = solved_gains(part, moved, present[some, :bound])
+    return FoundWaves(torch.where(present[..., None], sources, 0.0), gains, present, rest)
+
+
+def _newest_wave(antennas: SeenAntennas, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """The wave [N, 3] that explains most of ``rest`` [N, n], and its gain [N]."""
+    sines, inverse_range = search_grid(antennas.on_grid(rest), antennas.spacing, _SEARCH_RANGES, 1.0, 1)
+    best = torch.cat([sines, inverse_range[..., None]], dim=-1)[:, 0]
+    limit = largest_inverse_range(antennas.rows, antennas.cols, antennas.spacing)
+    best = move_in_front(best, limit)
+    gain, step = _single_step(antennas, rest, best)
+    for _ in range(_NEWEST_STEPS):
+        trial = move_in_front(best + step, limit)
+        trial_gain, trial_step = _single_step(antennas, rest, trial)
+        better = trial_gain.abs() > gain.abs()
+        best = torch.where(better[:, None], trial, best)
+        step = torch.where(better[:, None], trial_step, step)
+        gain = torch.where(better, trial_gain, gain)
+    return best, gain
+
+
+def _single_step(antennas: SeenAntennas, rest: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+    """Gain [N] of one wave as it is, and the Gauss-Newton step [N, 3] towards the least-squares wave.
+
+    With the wave's phase removed, rest / gain - 1 = -j 2 pi (derivative of the path) . step + constant, whose imaginary
+    part is a linear least-squares problem of three unknowns.
+    """
+    path, slope = _path(source[:, None], antennas.y, antennas.z)
+    flat = rest * _turned(path)[:, 0].conj()
+    number = antennas.number.clamp_min(1)
+    gain = flat.sum(1) / number
+    error = (flat * gain.conj()[:, None]).imag / gain.abs().square().clamp_min(1e-30)[:, None]
+    jacobian = slope[:, 0] * antennas.weight[:, None]
+    jacobian = jacobian - (jacobian.sum(2) / number[:, None])[..., None] * antennas.weight[:, None]
+    normal = jacobian @ jacobian.mT
+    diagonal = normal.diagonal(dim1=1, dim2=2)
+    # A direction that the observed antennas do not resolve (one row, few antennas) has a zero column: no step there.
+    normal = normal + torch.diag_embed(1e-4 * diagonal + 1e-6 * diagonal.amax(1, keepdim=True) + 1e-12)
+    step = torch.linalg.solve_ex(normal, (jacobian @ error[..., None]) / (-2 * math.pi))[0][..., 0]
+    return gain, _finite(step)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """At some sources: ``gains`` [N, K P, 1], ``rest`` [N, n], ``cost`` float64 [N], the slopes of the paths
+    [N, K, 3, n], the columns of the gains [N, K P, n] and the factor of their Gram matrix."""
+
+    gains: Tensor
+    rest: Tensor
+    cost: Tensor
+    slopes: Tensor
+    columns: Tensor
+    factor: Tensor
+
+    def where(self, chosen: Tensor, other: _Fitted) -> _Fitted:
+        """``other`` for the chosen samples, self for the rest."""
+        pairs = ((getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__)
+        return _Fitted(*(torch.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), b, a) for a, b in pairs))
+
+
+def _moved_together(
+    antennas: SeenAntennas, sources: Tensor, present: Tensor, steps: int, limit: float
+) -> tuple[Tensor, Tensor]:
+    """Sources [N, K, 3] after ``steps`` joint Levenberg-Marquardt steps, and what is left at the antennas [N, n]."""
+    state = _fitted(antennas, sources, present)
+    damping = torch.full_like(state.cost, 1e-3)
+    for _ in range(steps):
+        moved = sources + _joint_step(state, damping, sources.shape[1]) * present[..., None]
+        trial = move_in_front(moved.flatten(0, 1), limit).unflatten(0, sources.shape[:2])
+        candidate = _fitted(antennas, trial, present)
+        better = candidate.cost < state.cost
+        damping = torch.where(better, damping / 10, damping * 8)
+        sources = torch.where(better[:, None, None], trial, sources)
+        state = state.where(better, candidate)
+    return sources, state.rest
+
+
+def solved_gains(antennas: SeenAntennas, sources: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """Ridge least-squares gains complex64 [N, K, P] of waves as they are, and what is left at the antennas [N, n]."""
+    state = _fitted(antennas, sources, present)
+    return state.gains[..., 0].unflatten(1, (sources.shape[1], -1)) * present[..., None], state.rest
+
+
+def _fitted(antennas: SeenAntennas, sources: Tensor, present: Tensor) -> _Fitted:
+    path, slopes = _path(sources, antennas.y, antennas.z)
+    functions = gain_functions(antennas.y, antennas.z, antennas.rows, antennas.cols, antennas.spacing)
+    functions = functions * antennas.weight[:, None]
+    columns = ((_turned(path) * present[..., None])[:, :, None] * functions[:, None]).flatten(1, 2)
+    ridge = torch.full((functions.shape[1],), _RIDGE_SLOPE, device=sources.device)
+    ridge[0] = _RIDGE_CONSTANT
+    ridge = ridge.repeat(sources.shape[1]) * antennas.number.clamp_min(1)[:, None]
+    gram = columns.conj() @ columns.mT + torch.diag_embed(ridge.to(columns.dtype))
+    factor, _ = torch.linalg.cholesky_ex(gram)
+    gains = torch.cholesky_solve(columns.conj() @ antennas.field[..., None], factor)
+    rest = antennas.field - (gains.mT @ columns)[:, 0]
+    cost = _energy(rest) + (ridge * gains[..., 0].abs().square()).sum(1)
+    return _Fitted(gains, rest, cost, slopes, columns, factor)
+
+
+def _joint_step(state: _Fitted, damping: Tensor, waves: int) -> Tensor:
+    """Marquardt step [N, K, 3] of all sources, without the part of their derivative that the gains can follow."""
+    count, _, antennas = state.columns.shape
+    by_wave = state.columns.reshape(count, waves, -1, antennas)
+    fitted = state.gains.reshape(count, waves, 1, -1) @ by_wave
+    derivative = (-2j * math.pi * fitted * state.slopes).flatten(1, 2)
+    cross = state.columns.conj() @ derivative.mT
+    normal = (derivative.conj() @ derivative.mT).real - (cross.mH @ torch.cholesky_solve(cross, state.factor)).real
+    slope = (derivative.conj() @ state.rest[..., None]).real
+    diagonal = normal.diagonal(dim1=1, dim2=2).clamp_min(0)
+    floor = 1e-6 * diagonal.amax(1, keepdim=True) + 1e-30
+    system = normal + torch.diag_embed(damping[:, None] * diagonal + floor)
+    return _finite(torch.linalg.solve_ex(system, slope)[0]).reshape(count, waves, 3)
+
+
+def _path(sources: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Path differences |s - e| - |s| [N, K, n] and their derivatives in (u_y, u_z, q) [N, K, 3, n].
+
+    Written so that plane waves (q = 0) need no special case.
+    """
+    sine_y, sine_z, inverse_range = (sources[:, :, i, None] for i in range(3))
+    y, z = y[:, None], z[:, None]
+    along, square = sine_y * y + sine_z * z, y**2 + z**2
+    bend = inverse_range * square
+    ratio = torch.sqrt((1 - inverse_range * (2 * along - bend)).clamp_min(1e-6))  # |s - e| / |s|
+    path = (bend - 2 * along) / (1 + ratio)
+    slope = (square - path * (bend - along) / ratio) / (1 + ratio)
+    return path, torch.stack([-y / ratio, -z / ratio, slope], dim=2)
+
+
+def _turned(path: Tensor) -> Tensor:
+    angle = -2 * math.pi * path
+    return torch.complex(angle.cos(), angle.sin())
+
+
+def _finite(step: Tensor) -> Tensor:
+    """A step of sines and inverse ranges, 0 where its system was singular, and never beyond the horizon."""
+    return torch.nan_to_num(step, 0.0, 0.0, 0.0).clamp(-0.5, 0.5)
+
+
+def _energy(values: Tensor) -> Tensor:
+    return torch.view_as_real(values).square().sum((1, 2))
