@@ -2,13 +2,17 @@
 
 ``model.safetensors``   weights, as the network's state dict
 ``config.yaml``         format version, predictor recipe, SHA-256 of the weights, provenance (recipe, data, versions)
+``README.md``           the card, for people; checkpoints that ship with the package have one
 
-Nothing in it depends on the clock or on the machine's paths, so that the same run writes the same bytes.
+Nothing in the first two depends on the clock or on the machine's paths, so that the same run writes the same bytes.
+A checkpoint of another package version loads as long as its format is the same.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,11 +30,15 @@ from channelfm.config import Recipe, parse_recipe
 from channelfm.errors import InputError, IntegrityError
 from channelfm.models.zoo import build
 from channelfm.records import write_atomically
-from channelfm.tasks.diffusion_predictor import DiffusionPredictor, PredictorRecipe
+from channelfm.tasks.methods import predictor_of
+from channelfm.tasks.network_predictor import NetworkPredictor, PredictorRecipe
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
+CARD = "README.md"
+# A raw channel is the same to a network when the spacing differs by less than over the width of a usual band.
+_SPACING_TOLERANCE = 0.01
 _PACKAGED = Path(__file__).resolve().parent / "weights"
 
 
@@ -44,16 +52,29 @@ class CheckpointConfig(Recipe):
 
 
 def save_checkpoint(
-    folder: str | Path, network: nn.Module, predictor: PredictorRecipe, provenance: dict[str, Any]
+    folder: str | Path,
+    network: nn.Module,
+    predictor: PredictorRecipe,
+    provenance: dict[str, Any],
+    dtype: torch.dtype | None = None,
 ) -> Path:
-    """Write a checkpoint folder and return it. The configuration, which vouches for the weights, is written last."""
+    """Write a checkpoint folder and return it. The configuration, which vouches for the weights, is written last.
+
+    ``dtype`` is that of floating-point weights on disk: None keeps the network's, ``torch.bfloat16`` halves the file
+    of a model that is passed on. ``provenance`` is completed by the package versions where it names none.
+    Raises InputError for weights that are not finite: the training they come from has diverged.
+    """
     folder = Path(folder)
-    weights = serialize({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()})
+    state = {name: _as_stored(tensor, dtype) for name, tensor in network.state_dict().items()}
+    broken = _not_finite(state)
+    if broken:
+        raise InputError(f"tensor '{broken}' holds NaN or infinity: training has diverged, lower the learning rate")
+    weights = serialize(state)
     config = CheckpointConfig(
         format=FORMAT,
         predictor=predictor,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
-        provenance=provenance | {"versions": versions()},
+        provenance={"versions": versions()} | provenance,
     )
     write_atomically(folder / WEIGHTS, weights)
     write_atomically(folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
@@ -61,10 +82,10 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: str | Path) -> tuple[nn.Module, CheckpointConfig]:
-    """The network with its weights, in evaluation mode on the CPU, and the configuration.
+    """The network with its weights in float32, in evaluation mode on the CPU, and the configuration.
 
     Raises InputError for a folder that is no checkpoint or is of another format, and IntegrityError for weights
-    that are damaged or do not fit the configured network.
+    that are damaged, not finite, or do not fit the configured network.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -79,7 +100,7 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, CheckpointConfig]:
     except SafetensorError as error:
         raise IntegrityError(f"{path}: not a whole safetensors file ({error}); write it again") from error
     network = build(config.predictor.model, **config.predictor.model_options)
-    _check_shapes(path, state, network.state_dict())
+    _check_tensors(path, state, network.state_dict())
     network.load_state_dict(state)
     return network.eval(), config
 
@@ -112,10 +133,20 @@ def packaged_models() -> list[str]:
     return sorted(folder.parent.name for folder in _PACKAGED.glob(f"*/{CONFIG}"))
 
 
-def load_model(name_or_path: str | Path, device: str = "cpu") -> DiffusionPredictor:
+def load_model(
+    name_or_path: str | Path, device: str = "cpu", spacing_wavelengths: float | None = None
+) -> NetworkPredictor:
     """A ready Predictor from a packaged checkpoint's name or a checkpoint folder's path.
 
-    Raises InputError that lists what is available for a name that is neither.
+    ``spacing_wavelengths`` is the element spacing of the array it shall work for, in wavelengths of *its* carrier
+    (``bs.spacing_wavelengths``); None means the spacing of training, half a wavelength as a rule. A Predictor is given
+    no carrier and needs none: spherical waves depend on lengths in wavelengths only, so that the spacing is all that
+    can be wrong. In the canonical frame the waves are found at the given spacing, and the network sees what they leave,
+    as in training: any spacing works, although far from that of training the ripples that are left are faster or
+    slower than those it has met. A raw-frame network knows the phase steps of its own spacing alone.
+
+    Raises InputError that lists what is available for a name that is neither, and for a raw-frame checkpoint at a
+    spacing that differs from training's by more than 1 %.
     """
     packaged = _PACKAGED / str(name_or_path)
     folder = packaged if str(name_or_path) in packaged_models() else Path(name_or_path)
@@ -126,7 +157,41 @@ def load_model(name_or_path: str | Path, device: str = "cpu") -> DiffusionPredic
             f"(packaged: {names}); 'channelfm pretrain' writes a folder"
         )
     network, config = load_checkpoint(folder)
-    return DiffusionPredictor(network.to(device), config.predictor)
+    recipe = config.predictor
+    if spacing_wavelengths is not None:
+        recipe = _at_spacing(recipe, spacing_wavelengths)
+    return predictor_of(network.to(device), recipe)
+
+
+def write_card(
+    folder: str | Path,
+    *,
+    data: str,
+    budget: str,
+    hardware: str,
+    results: Sequence[Mapping[str, object]],
+    limits: str,
+) -> Path:
+    """Write a checkpoint's ``README.md``: what people should know who meet the folder without us; returns its path.
+
+    ``data``, ``budget``, ``hardware``, ``limits`` are Markdown. ``results`` are rows of one table, which all have the
+    columns of the first; an empty sequence leaves the table out. Recipe, versions, sizes and hash are taken from the
+    checkpoint itself. Raises what :func:`load_checkpoint` does.
+    """
+    folder = Path(folder)
+    network, config = load_checkpoint(folder)
+    sections = {
+        "Data": data,
+        "Training": f"{budget}\n\n{_recipe_block(config)}",
+        "Hardware": hardware,
+        "Results": _table(results),
+        "Limits": limits,
+        "Use": f'```python\nimport channelfm as cfm\n\nmodel = cfm.load_model("{folder.name}")\n'
+        "channels = model.predict(observed, mask)  # complex64 [snapshot, row, column, frequency]\n```",
+    }
+    parts = [_heading(folder, network, config), *(f"## {title}\n\n{text}" for title, text in sections.items() if text)]
+    write_atomically(folder / CARD, "\n\n".join(parts).encode() + b"\n")
+    return folder / CARD
 
 
 def versions() -> dict[str, str]:
@@ -134,8 +199,33 @@ def versions() -> dict[str, str]:
     return {"channelfm": __version__} | {name: metadata.version(name) for name in ("torch", "diffusers", "numpy")}
 
 
-def _check_shapes(path: Path, state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
-    """IntegrityError that names the first tensor which is missing, foreign or of another shape."""
+def _at_spacing(recipe: PredictorRecipe, spacing_wavelengths: float) -> PredictorRecipe:
+    """The recipe for an array of another element spacing; InputError where there is none."""
+    if not (math.isfinite(spacing_wavelengths) and spacing_wavelengths > 0):
+        raise InputError(f"spacing_wavelengths = {spacing_wavelengths}: give a positive spacing, e.g. 0.5")
+    trained = recipe.frame.spacing_wavelengths
+    if recipe.frame.kind == "raw" and not math.isclose(spacing_wavelengths, trained, rel_tol=_SPACING_TOLERANCE):
+        raise InputError(
+            f"model '{recipe.name}' works in the raw frame, for arrays spaced {trained:g} wavelengths, not "
+            f"{spacing_wavelengths:g}: use a model of the canonical frame"
+        )
+    frame = recipe.frame.model_copy(update={"spacing_wavelengths": spacing_wavelengths})
+    return recipe.model_copy(update={"frame": frame})
+
+
+def _as_stored(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    """A tensor as it goes to disk: on the CPU, contiguous, floating point as ``dtype``."""
+    kept = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to("cpu", kept).contiguous()
+
+
+def _not_finite(state: dict[str, torch.Tensor]) -> str | None:
+    """Name of the first tensor that holds NaN or infinity."""
+    return next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
+
+
+def _check_tensors(path: Path, state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    """IntegrityError that names the first tensor which is missing, foreign, of another shape or not finite."""
     for name in sorted(wanted.keys() | state.keys()):
         found, expected = (tuple(side[name].shape) if name in side else None for side in (state, wanted))
         if found != expected:
@@ -143,3 +233,35 @@ def _check_shapes(path: Path, state: dict[str, torch.Tensor], wanted: dict[str, 
                 f"{path}: tensor '{name}' has shape {found}, the configured network expects {expected}; "
                 f"the weights belong to another model than {CONFIG} names"
             )
+    broken = _not_finite(state)
+    if broken:
+        raise IntegrityError(f"{path}: tensor '{broken}' holds NaN or infinity; get or train the model again")
+
+
+def _heading(folder: Path, network: nn.Module, config: CheckpointConfig) -> str:
+    count = sum(weight.numel() for weight in network.parameters())
+    megabytes = (folder / WEIGHTS).stat().st_size / 1e6
+    recipe = config.predictor
+    frame = "raw frame" if recipe.frame.kind == "raw" else f"canonical frame, waves: {recipe.frame.waves}"
+    return (
+        f"# {folder.name}\n\nNetwork `{recipe.model}`, method `{recipe.method}`, {frame}; {count:,} parameters, "
+        f"{megabytes:.1f} MB. Reconstructs the channel of a whole antenna array from the antennas that were observed.\n"
+        f"SHA-256 of the weights: `{config.weights_sha256}`"
+    )
+
+
+def _recipe_block(config: CheckpointConfig) -> str:
+    """The pretraining recipe, if the provenance has one, else the predictor's; and the versions."""
+    plain = config.provenance.get("recipe") or {"predictor": config.predictor.model_dump(mode="json")}
+    made_with = ", ".join(f"{name} {number}" for name, number in config.provenance.get("versions", {}).items())
+    text = yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, width=110)
+    return f"With {made_with}:\n\n```yaml\n{text}```"
+
+
+def _table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows as a Markdown table; nothing where there are none."""
+    if not rows:
+        return ""
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns), *([str(row[column]) for column in columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -57,7 +57,10 @@ class Denoiser(nn.Module):
         visible = mask[..., None].to(dtype)
         condition = torch.cat([observed.to(dtype) * visible, visible], dim=-1)
         seen = patchify(visible, self.patch).amax(dim=-1) > 0
-        bias = torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, float("-inf"))[:, None, None]
+        # A sample of which nothing was observed looks at every (empty) patch: attention to nothing is zero or NaN,
+        # depending on kernel and version.
+        hidden = ~seen & seen.any(dim=1, keepdim=True)
+        bias = torch.zeros_like(seen, dtype=dtype).masked_fill(hidden, float("-inf"))[:, None, None]
         context = self.norm_context(self.embed_observed(patchify(condition, self.patch)) + positions)
         query = torch.cat([noisy.to(dtype), condition], dim=-1) if self.observed_in_query else noisy.to(dtype)
         time = self.embed_step(sinusoids(step, self.width).to(dtype))
@@ -75,7 +78,8 @@ class Denoiser(nn.Module):
         noisy : float [N, rows, cols, 2], the channel at diffusion step ``step``.
         step : integer [N].
         observed : float [N, rows, cols, 2]; entries where ``mask`` is False are ignored.
-        mask : bool [N, rows, cols], True = observed; at least one per sample.
+        mask : bool [N, rows, cols], True = observed. Predictors refuse a sample of which nothing was observed; the
+            network answers it from ``noisy`` alone.
         """
         tokens = self.project(self.features(noisy, step, observed, mask))
         return unpatchify(tokens, noisy.shape[1], noisy.shape[2], self.patch).float()

@@ -1,39 +1,47 @@
 """Pretraining: one readable loop on Lightning Fabric.
 
-A run is its recipe: data order, masks, diffusion steps and noise of step n come from (seed, n), so that a resumed run
+A run is its recipe: data, masks, diffusion steps and noise of step n come from (seed, n), so that a resumed run
 continues with the same losses and ends with the same bytes as one that was never stopped (same machine and threads).
+The last moving average is the result; validation only watches.
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import math
+import dataclasses
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning_fabric import Fabric
-from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
 
 from channelfm.checkpoints import is_checkpoint_of, save_checkpoint
-from channelfm.errors import InputError
-from channelfm.models.zoo import build
-from channelfm.pretraining.objectives import Batch, diffusion_loss, draw_batch
+from channelfm.errors import ChannelfmError, InputError
+from channelfm.pretraining.batches import Batch
+from channelfm.pretraining.feed import feed
+from channelfm.pretraining.history import History
+from channelfm.pretraining.learner import NETWORK, Learner, launch
+from channelfm.pretraining.objectives import OBJECTIVES, fresh_networks
+from channelfm.pretraining.origins import origin_hashes
 from channelfm.pretraining.recipe import PretrainRecipe
-from channelfm.pretraining.state import TrainingState, load_state, save_state
-from channelfm.tasks.diffusion_predictor import DiffusionPredictor
-from channelfm.tasks.extrapolation import examples, usable_snapshots
-from channelfm.tasks.predictor import fold_frequency
+from channelfm.pretraining.schedule import rate_factor, update_average
+from channelfm.pretraining.source import ArraySource, Source
+from channelfm.pretraining.state import load_state, save_state
+from channelfm.pretraining.utilisation import Meter
+from channelfm.pretraining.validation import validate
+from channelfm.tasks.extrapolation import usable_snapshots
 
-STATE = "state.safetensors"
-VALIDATION_RATIOS = (0.5, 0.75, 0.9)
-_VALIDATION_SAMPLES = 64
+STATE, HISTORY = "state.safetensors", "history.json"
+SMALLEST_WEIGHT = 1e-12  # of a batch on average; all zero where nothing was received
+
+
+class StoppedError(ChannelfmError):
+    """The time that a run was given is over; its state is kept."""
 
 
 def pretrain(
@@ -42,125 +50,137 @@ def pretrain(
     validation_grid: NDArray[np.complex64],
     out: str | Path,
 ) -> Path:
-    """Train a network on channels complex64 [snapshot, row, column, frequency]; returns the checkpoint folder.
+    """:func:`pretrain_from` channels complex64 [snapshot, row, column, frequency] in memory."""
+    return pretrain_from(recipe, ArraySource(train_grid), validation_grid, out)
 
-    ``out`` receives ``checkpoint/`` (weights of the moving average, configuration, provenance), ``logs/``
-    (TensorBoard) and, while the run lasts, its state, from which an interrupted run goes on. A finished run of the
-    same recipe on the same data is returned as it is. Snapshots without a path are left out.
 
-    Raises InputError when no channel is left, or when ``out`` holds an unfinished run of another recipe or data.
+def pretrain_from(
+    recipe: PretrainRecipe,
+    source: Source,
+    validation_grid: NDArray[np.complex64],
+    out: str | Path,
+    max_seconds: float | None = None,
+) -> Path:
+    """Train a network on a source's links; returns the checkpoint folder.
+
+    ``validation_grid`` complex64 [snapshot, row, column, frequency] may be empty; snapshots without a path are left
+    out. ``out`` receives ``checkpoint/`` (weights of the moving average, configuration, provenance), ``history.json``
+    and ``logs/`` (TensorBoard) and, while the run lasts, its state, from which an interrupted run goes on. A finished
+    run of the same recipe on the same data is returned as it is.
+
+    Raises InputError when the source cannot give what the recipe asks for, when ``out`` holds an unfinished run of
+    another recipe or data, or when training breaks down; StoppedError after ``max_seconds``.
     """
     out = Path(out)
-    train, validation = usable_snapshots(train_grid), usable_snapshots(validation_grid)
-    if not len(train):
-        raise InputError("no training channel has any path: generate a data set with links that do")
-    identity = {"recipe_sha256": recipe.content_hash(), "data_sha256": _data_hash(train)}
+    source.check(recipe.source, recipe.predictor.frame.spacing_wavelengths)
+    validation = usable_snapshots(validation_grid)
+    identity = {"recipe_sha256": recipe.identity(), "data_sha256": source.fingerprint()}
+    identity |= origin_hashes(recipe)
     if is_checkpoint_of(out / "checkpoint", identity):
         return out / "checkpoint"
-    fabric = Fabric(
-        accelerator=recipe.accelerator,
-        devices=recipe.devices,
-        precision=recipe.precision,
-        loggers=TensorBoardLogger(root_dir=out / "logs", name="", version=""),
-    )
-    fabric.launch()
-    state = _fresh_state(recipe, fabric.device)
-    load_state(out / STATE, state, identity)
-    _train(fabric, recipe, state, fold_frequency(train), out, identity)
-    scores = validate(state.average, recipe, validation)
-    if fabric.is_global_zero:
-        fabric.log_dict({f"validation/nmse_db_{ratio}": score for ratio, score in scores.items()}, recipe.steps)
-        provenance = identity | {"recipe": recipe.model_dump(mode="json"), "validation_nmse_db": scores}
-        save_checkpoint(out / "checkpoint", state.average, recipe.predictor, provenance)
-        (out / STATE).unlink(missing_ok=True)
-    fabric.logger.finalize("success")
-    fabric.barrier()
+    fabric = launch(recipe, out / "logs")
+    learner = Learner(fabric, recipe, fresh_networks(recipe))
+    load_state(out / STATE, learner.state, identity)
+    run = _Run(fabric, learner, out, identity, validation)
+    run.train(source, max_seconds)
+    run.finish()
     return out / "checkpoint"
 
 
-def validate(network: torch.nn.Module, recipe: PretrainRecipe, grid: NDArray[np.complex64]) -> dict[str, float]:
-    """NMSE in dB (of the linear mean) at fixed masks of each validation ratio; empty without validation channels."""
-    predictor = DiffusionPredictor(copy.deepcopy(network).cpu(), recipe.predictor)
-    scores = {}
-    for ratio in VALIDATION_RATIOS if len(grid) else ():
-        task = examples(grid[:_VALIDATION_SAMPLES], ratio, recipe.seed)
-        error = np.abs(predictor.predict(task.observed, task.mask) - task.target) ** 2
-        nmse = error.sum((1, 2, 3)) / (np.abs(task.target) ** 2).sum((1, 2, 3))
-        scores[str(ratio)] = round(float(10 * np.log10(nmse.mean())), 3)
-    return scores
+class _Run:
+    """One run of the loop: what it works with, and what it writes."""
 
+    def __init__(
+        self,
+        fabric: Fabric,
+        learner: Learner,
+        out: Path,
+        identity: dict[str, str],
+        validation: NDArray[np.complex64],
+    ) -> None:
+        self.fabric, self.learner, self.recipe, self.state = fabric, learner, learner.recipe, learner.state
+        self.out, self.identity, self.validation = out, identity, validation
+        if self.recipe.batch_size % fabric.world_size:
+            raise InputError(
+                f"batch_size = {self.recipe.batch_size}: give a multiple of the {fabric.world_size} processes"
+            )
+        self.history = History(out / HISTORY, self.state.step)
+        self.meter = Meter(self.recipe, fabric.device, fabric.world_size)
 
-def learning_rate(recipe: PretrainRecipe, step: int) -> float:
-    """Linear warm-up, then half a cosine down to 1 % of the peak."""
-    if step < recipe.warmup_steps:
-        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-    progress = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+    def train(self, source: Source, max_seconds: float | None) -> None:
+        """The remaining steps. Raises StoppedError, its state saved, when the time is over."""
+        recipe, state, fabric = self.recipe, self.state, self.fabric
+        share = recipe.batch_size // fabric.world_size
+        numbers = range(fabric.global_rank * share, (fabric.global_rank + 1) * share)
+        begin, losses = time.monotonic(), []
+        self.meter.restart()
+        with (
+            feed(source, recipe, range(state.step, recipe.steps), numbers, fabric.device) as batches,
+            _progress(recipe.steps, state.step, shown=fabric.is_global_zero) as advance,
+        ):
+            for batch in batches:
+                losses.append(self.step(batch))
+                advance(losses[-1])
+                if state.step % recipe.log_every == 0 or state.step == recipe.steps:
+                    self.log(loss=float(np.mean(losses)), **self.meter.read())
+                    losses.clear()
+                if recipe.validate_every and state.step % recipe.validate_every == 0 and state.step < recipe.steps:
+                    self.validate()
+                over = max_seconds is not None and fabric.broadcast(time.monotonic() - begin > max_seconds)
+                if over or state.step % recipe.save_every == 0:
+                    self.save()
+                if over and state.step < recipe.steps:
+                    raise StoppedError(f"stopped at step {state.step} of {recipe.steps}; run again to go on")
 
+    def step(self, batch: Batch) -> float:
+        """Train on one batch; returns the loss over all processes."""
+        recipe, state = self.recipe, self.state
+        # With weights whose mean over all processes is 1, the mean of gradients is that of one process.
+        mean = self.learner.mean(batch.weight.mean()).clamp_min(SMALLEST_WEIGHT)
+        self.learner.set_learning_rate(rate_factor(recipe, state.step))
+        values = OBJECTIVES[recipe.objective.kind].step(
+            self.learner, dataclasses.replace(batch, weight=batch.weight / mean)
+        )
+        values = {name: self.learner.mean(value) for name, value in values.items()}
+        update_average(state.average, state.trained[NETWORK].network, recipe.ema_decay, state.step)
+        self.fabric.log_dict({f"train/{name}": value for name, value in values.items()}, state.step)
+        state.step += 1
+        self.meter.add(len(batch), (batch.mask.shape[1], batch.mask.shape[2]))
+        return float(values["loss"])
 
-def _train(
-    fabric: Fabric,
-    recipe: PretrainRecipe,
-    state: TrainingState,
-    channels: NDArray[np.complex64],
-    out: Path,
-    identity: dict[str, str],
-) -> None:
-    """Run the remaining steps on ``channels`` [N, rows, cols], saving the state every so often."""
-    network, optimizer = fabric.setup(state.network, state.optimizer)
-    with _progress(recipe.steps, state.step, shown=fabric.is_global_zero) as advance:
-        while state.step < recipe.steps:
-            batch = _batch(recipe, channels, state.step, fabric)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, state.step)
-            loss = diffusion_loss(network, recipe.predictor.diffusion, batch)
-            optimizer.zero_grad()
-            fabric.backward(loss)
-            norm = fabric.clip_gradients(network, optimizer, max_norm=recipe.gradient_clip)
-            optimizer.step()
-            _update_average(state, recipe)
-            fabric.log_dict({"train/loss": loss.detach(), "train/gradient_norm": norm}, state.step)
-            state.step += 1
-            advance(loss.item())
-            if state.step % recipe.save_every == 0 and fabric.is_global_zero:
-                save_state(out / STATE, state, identity)
+    def log(self, **values: Any) -> None:
+        """Note values in the history and in TensorBoard."""
+        self.history.add(self.state.step, **values)
+        flat = {f"speed/{name}": value for name, value in values.items() if name != "loss"}
+        self.fabric.log_dict(flat, self.state.step)
 
+    def validate(self) -> tuple[nn.Module, dict[str, float]]:
+        """The moving average as a plain network, and its scores, noted; its time does not count as training's."""
+        network, scores = self.learner.average(), dict[str, float]()
+        if self.fabric.is_global_zero:
+            scores = validate(network, self.recipe, self.validation)
+            self.fabric.log_dict({f"validation/nmse_db_{ratio}": v for ratio, v in scores.items()}, self.state.step)
+            self.history.add(self.state.step, validation_nmse_db=scores)
+        self.fabric.barrier()
+        self.meter.restart()
+        return network, scores
 
-def _fresh_state(recipe: PretrainRecipe, device: torch.device) -> TrainingState:
-    """Network initialised from the recipe's seed, without touching the global generator; its average; optimizer."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        network = build(recipe.predictor.model, **recipe.predictor.model_options).to(device)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98), fused=True
-    )
-    return TrainingState(network, copy.deepcopy(network).requires_grad_(False), optimizer)
+    def save(self) -> None:
+        """Keep the state and the history."""
+        save_state(self.out / STATE, self.state, self.identity, writes=self.fabric.is_global_zero)
+        if self.fabric.is_global_zero:
+            self.history.save()
 
-
-def _batch(recipe: PretrainRecipe, channels: NDArray[np.complex64], step: int, fabric: Fabric) -> Batch:
-    """The batch of a step; every process of a larger run draws its own."""
-    batch = draw_batch(
-        channels,
-        recipe.batch_size,
-        recipe.mask_ratio,
-        recipe.predictor.frame,
-        recipe.predictor.diffusion,
-        recipe.mirror,
-        (recipe.seed, step, fabric.global_rank),
-    )
-    return Batch(*(tensor.to(fabric.device) for tensor in vars(batch).values()))
-
-
-@torch.no_grad()
-def _update_average(state: TrainingState, recipe: PretrainRecipe) -> None:
-    """Exponential moving average, shorter in the first steps so that it forgets the initialisation."""
-    decay = min(recipe.ema_decay, (1 + state.step) / (10 + state.step))
-    torch._foreach_lerp_(list(state.average.parameters()), list(state.network.parameters()), 1 - decay)
-
-
-def _data_hash(channels: NDArray[np.complex64]) -> str:
-    """SHA-256 over shape and values."""
-    return hashlib.sha256(repr(channels.shape).encode() + np.ascontiguousarray(channels).tobytes()).hexdigest()
+    def finish(self) -> None:
+        """Write the checkpoint; the state is no longer needed."""
+        network, scores = self.validate()
+        if self.fabric.is_global_zero:
+            provenance = self.identity | {"recipe": self.recipe.what(), "validation_nmse_db": scores}
+            save_checkpoint(self.out / "checkpoint", network, self.recipe.predictor, provenance)
+            self.history.save()
+            (self.out / STATE).unlink(missing_ok=True)
+        self.fabric.logger.finalize("success")
+        self.fabric.barrier()
 
 
 @contextmanager

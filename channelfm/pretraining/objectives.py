@@ -1,74 +1,126 @@
-"""What pretraining minimises: batches and losses as functions of (data, recipe, step).
-
-Every random number of a step comes from (seed, step, rank), so that a resumed run needs no generator state.
-"""
+"""What pretraining minimises: losses as functions of (network, recipe, batch), and one step of each objective."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from channelfm.diffusion import DiffusionRecipe, draw_steps, noise_sample
-from channelfm.tokens.canonical import FrameRecipe, find_frame, to_canonical
-from channelfm.tokens.masks import random_mask
+from channelfm.diffusion import noise_sample
+from channelfm.models.zoo import build
+from channelfm.pretraining.batches import Batch, Examples, in_frame
+from channelfm.pretraining.learner import CRITIC, NETWORK, Learner
+from channelfm.pretraining.origins import start_from
+from channelfm.pretraining.recipe import AdversarialObjective, PretrainRecipe, RegressionObjective
+from channelfm.pretraining.wavefield import wavefield_loss, with_waves
+
+Loss = Callable[[nn.Module, PretrainRecipe, Batch], Tensor]
+Networks = dict[str, tuple[nn.Module, float]]  # networks by name, with their peak learning rates
+
+
+def diffusion_loss(network: nn.Module, recipe: PretrainRecipe, batch: Batch) -> Tensor:
+    """Weighted mean squared error of the prediction at the batch's diffusion steps (eq. 12), a scalar."""
+    noisy, target = noise_sample(recipe.predictor.diffusion, batch.clean, batch.noise, batch.step)
+    prediction = network(noisy, batch.step, batch.observed, batch.mask)
+    return weighted_mean((prediction - target).square().mean((1, 2, 3)), batch)
+
+
+def regression_loss(network: nn.Module, recipe: PretrainRecipe, batch: Batch) -> Tensor:
+    """Weighted mean squared error of the one-shot prediction, over all antennas or the hidden ones."""
+    objective = recipe.objective
+    assert isinstance(objective, RegressionObjective)
+    error = (generated(network, recipe, batch) - batch.clean).square().sum(-1) / 2
+    if not objective.hidden_only:
+        return weighted_mean(error.mean((1, 2)), batch)
+    hidden = ~batch.mask
+    return weighted_mean((error * hidden).sum((1, 2)) / hidden.sum((1, 2)).clamp_min(1), batch)
+
+
+def weighted_mean(values: Tensor, batch: Batch) -> Tensor:
+    """Mean of ``values`` [N] with the batch's weights, whose mean over all processes is 1."""
+    return (values * batch.weight).mean()
+
+
+def generated(network: nn.Module, recipe: PretrainRecipe, batch: Batch) -> Tensor:
+    """What a one-shot network answers: float32 [N, rows, cols, 2]."""
+    start = batch.noise if recipe.predictor.latent else torch.zeros_like(batch.clean)
+    answer: Tensor = network(start, torch.zeros_like(batch.step), batch.observed, batch.mask)
+    return answer
+
+
+def descend(loss: Loss) -> Callable[[Learner, Batch], dict[str, Tensor]]:
+    """The step of an objective that is one loss of one network."""
+
+    def step(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+        value = loss(learner.networks[NETWORK], learner.recipe, batch)
+        return {"loss": value.detach(), "gradient_norm": learner.descend(NETWORK, value)}
+
+    return step
+
+
+def adversarial_step(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+    """The critic learns to tell channels from generated ones, then the generator to please it (hinge losses).
+
+    The critic sees generated channels as they are used: with the observed antennas as they are.
+    """
+    objective = learner.recipe.objective
+    assert isinstance(objective, AdversarialObjective)
+    answer = generated(learner.networks[NETWORK], learner.recipe, batch)
+    shown = torch.where(batch.mask[..., None], batch.clean, answer)
+    both = torch.cat([batch.clean, shown.detach()])
+    logits = learner.networks[CRITIC](both, batch.observed.repeat(2, 1, 1, 1), batch.mask.repeat(2, 1, 1))
+    real, fake = logits.chunk(2)
+    doubt = F.relu(1 - real).mean((1, 2)) + F.relu(1 + fake).mean((1, 2))
+    critic_loss = weighted_mean(doubt, batch)
+    learner.descend(CRITIC, critic_loss)
+    with learner.frozen(CRITIC) as critic:
+        praise = weighted_mean(critic(shown, batch.observed, batch.mask).mean((1, 2)), batch)
+    error = weighted_mean((answer - batch.clean).abs().mean((1, 2, 3)), batch)
+    loss = objective.reconstruction * error - praise
+    norm = learner.descend(NETWORK, loss)
+    return {"loss": loss.detach(), "gradient_norm": norm, "critic": critic_loss.detach(), "error": error.detach()}
+
+
+def critic_of(recipe: PretrainRecipe) -> Networks:
+    """The critic that is trained beside the network."""
+    objective = recipe.objective
+    assert isinstance(objective, AdversarialObjective)
+    return {CRITIC: (build(objective.critic, **objective.critic_options), objective.critic_learning_rate)}
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One training batch in the frame: ``clean``, ``noise`` float32 [N, rows, cols, 2]; ``mask`` bool
-    [N, rows, cols]; ``step`` int64 [N] of the diffusion; ``share`` float32 [N] of the observation that the frame left.
+class Objective:
+    """How one kind of objective trains.
+
+    ``step`` descends on one batch and returns scalars to log, among them "loss" and "gradient_norm"; ``prepare`` makes
+    its batches from drawn examples; ``companions`` builds networks that are trained beside the recipe's and saved with
+    the state, but not kept in the end. A step finds the networks as ``learner.networks``, the teacher of objectives
+    that name one as ``learner.teacher``, the moving average and the number of the step in ``learner.state``.
     """
 
-    clean: Tensor
-    noise: Tensor
-    mask: Tensor
-    step: Tensor
-    share: Tensor
+    step: Callable[[Learner, Batch], dict[str, Tensor]]
+    prepare: Callable[[Examples, PretrainRecipe], Batch] = in_frame
+    companions: Callable[[PretrainRecipe], Networks] = lambda recipe: {}
 
 
-def draw_batch(
-    channels: NDArray[np.complex64],
-    batch_size: int,
-    mask_ratio: tuple[float, float],
-    frame: FrameRecipe,
-    diffusion: DiffusionRecipe,
-    mirror: bool,
-    seeds: tuple[int, ...],
-) -> Batch:
-    """Draw samples, masks, diffusion steps and noise for the training step that ``seeds`` identify.
-
-    ``channels`` complex64 [S, rows, cols], none all-zero. Mask ratios are uniform in ``mask_ratio``; the frame is
-    found from the observed antennas only, as in use. ``mirror`` turns the array around at random in rows and columns,
-    which is again a channel of the same array (of the mirrored scene).
-    """
-    generator = np.random.default_rng(seeds)
-    full = channels[generator.integers(len(channels), size=batch_size)]
-    if mirror:
-        flips = generator.random((2, batch_size, 1, 1)) < 0.5
-        full = np.where(flips[0], full[:, ::-1], full)
-        full = np.where(flips[1], full[:, :, ::-1], full)
-    ratios = generator.uniform(*mask_ratio, size=batch_size)
-    mask = torch.from_numpy(random_mask(generator, batch_size, channels.shape[1], channels.shape[2], ratios)[..., 0])
-    step = draw_steps(diffusion, torch.from_numpy(generator.random(batch_size)))
-    channel = torch.from_numpy(full)
-    found = find_frame(channel, mask, frame)
-    clean = torch.view_as_real(to_canonical(channel, found))
-    noise = torch.from_numpy(generator.standard_normal(clean.shape, dtype=np.float32))
-    return Batch(clean.contiguous(), noise, mask, step, found.share)
+def fresh_networks(recipe: PretrainRecipe) -> Networks:
+    """Networks initialised from the recipe's seed (the first from ``start_from``, if given), without touching the
+    global generator, and their peak rates."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = build(recipe.predictor.model, **recipe.predictor.model_options)
+        if recipe.start_from is not None:
+            start_from(network, recipe.start_from)
+        return {NETWORK: (network, recipe.learning_rate)} | OBJECTIVES[recipe.objective.kind].companions(recipe)
 
 
-def diffusion_loss(network: nn.Module, diffusion: DiffusionRecipe, batch: Batch) -> Tensor:
-    """Mean squared error of the prediction (eq. 12 for noise prediction), a scalar.
-
-    Samples count by the share of their amplitude that the frame left to the network (all alike in the raw frame and
-    in that of one wave): half way between equal relative errors and equal errors of the whole channel.
-    """
-    noisy, target = noise_sample(diffusion, batch.clean, batch.noise, batch.step)
-    prediction = network(noisy, batch.step, batch.clean, batch.mask)
-    error = (prediction - target).square().mean((1, 2, 3))
-    weighted: Tensor = (error * batch.share).sum() / batch.share.sum()
-    return weighted
+# PretrainRecipe.objective.kind -> how it trains
+OBJECTIVES: dict[str, Objective] = {
+    "diffusion": Objective(descend(diffusion_loss)),
+    "regression": Objective(descend(regression_loss)),
+    "wavefield": Objective(descend(wavefield_loss), prepare=with_waves),
+    "adversarial": Objective(adversarial_step, companions=critic_of),
+}

@@ -1,7 +1,12 @@
-"""The state of an unfinished run in one safetensors file: network, moving average, optimizer moments, step."""
+"""The state of an unfinished run in one safetensors file: networks, moving average, optimizer moments, step.
+
+Tensors may be spread over processes (FSDP): gathering and scattering them is done by all processes together.
+"""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,34 +14,61 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from channelfm.errors import InputError, IntegrityError
 from channelfm.records import write_atomically
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
+_AVERAGE = "average"
+
+
+@dataclass
+class Trained:
+    """A network in training and its optimizer."""
+
+    network: nn.Module
+    optimizer: torch.optim.AdamW
 
 
 @dataclass
 class TrainingState:
-    """What changes from step to step; ``step`` counts finished steps."""
+    """What changes from step to step: networks by name, the moving average of the one that is kept, and ``step``, the
+    number of finished steps."""
 
-    network: nn.Module
+    trained: dict[str, Trained]
     average: nn.Module
-    optimizer: torch.optim.AdamW
     step: int = 0
 
 
-def save_state(path: Path, state: TrainingState, identity: dict[str, str]) -> None:
-    """Write the state atomically; ``identity`` (hashes of recipe and data) says which run it belongs to."""
-    tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
-    for name, parameter in state.network.named_parameters():
-        tensors |= {f"{moment}.{name}": state.optimizer.state[parameter][moment] for moment in _MOMENTS}
-    content = serialize(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-        metadata=identity | {"step": str(state.step)},
-    )
-    write_atomically(path, content)
+def averaged(network: nn.Module) -> nn.Module:
+    """A copy to hold the moving average of a network."""
+    return copy.deepcopy(network).eval()
+
+
+def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors on the CPU, gathered from all processes where they are spread."""
+    gathered = {name: t.full_tensor() if isinstance(t, DTensor) else t for name, t in tensors.items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in gathered.items()}
+
+
+def state_tensors(state: TrainingState) -> dict[str, Tensor]:
+    """All tensors of the state, by name."""
+    tensors = {f"{_AVERAGE}.{name}": tensor for name, tensor in state.average.state_dict().items()}
+    for key, trained in state.trained.items():
+        tensors |= {f"{key}.{name}": tensor for name, tensor in trained.network.state_dict().items()}
+        for name, parameter in trained.network.named_parameters():
+            moments = trained.optimizer.state[parameter]
+            tensors |= {f"{key}/{moment}.{name}": moments[moment] for moment in _MOMENTS}
+    return tensors
+
+
+def save_state(path: Path, state: TrainingState, identity: dict[str, str], writes: bool = True) -> None:
+    """Write the state atomically, in the process that ``writes``; ``identity`` (hashes of recipe and data) says which
+    run it belongs to."""
+    tensors = whole_tensors(state_tensors(state))
+    if writes:
+        write_atomically(path, serialize(tensors, metadata=identity | {"step": str(state.step)}))
 
 
 def load_state(path: Path, state: TrainingState, identity: dict[str, str]) -> None:
@@ -49,7 +81,7 @@ def load_state(path: Path, state: TrainingState, identity: dict[str, str]) -> No
     try:
         with safe_open(str(path), framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
         raise IntegrityError(f"{path}: damaged training state ({error}); delete it to start afresh") from error
     if any(header.get(key) != value for key, value in identity.items()):
@@ -57,18 +89,18 @@ def load_state(path: Path, state: TrainingState, identity: dict[str, str]) -> No
             f"{path}: belongs to an unfinished run of another recipe or other data; delete it or choose another folder"
         )
     state.step = int(header["step"])
-    state.network.load_state_dict(_part(tensors, "network"))
-    state.average.load_state_dict(_part(tensors, "average"))
-    moments = {moment: _part(tensors, moment) for moment in _MOMENTS}
-    for name, parameter in state.network.named_parameters():
-        state.optimizer.state[parameter] = {
-            "step": torch.tensor(float(state.step), device=parameter.device),
-            **{moment: moments[moment][name].to(parameter.device) for moment in _MOMENTS},
-        }
+    for trained in state.trained.values():
+        for parameter in trained.network.parameters():
+            moments = {moment: torch.zeros_like(parameter) for moment in _MOMENTS}
+            step = torch.tensor(float(state.step), device=parameter.device)
+            trained.optimizer.state[parameter] = {"step": step, **moments}
+    with torch.no_grad():
+        for name, tensor in state_tensors(state).items():
+            _fill(tensor, stored[name])
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names start with ``prefix.``, without it."""
-    return {
-        name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")
-    }
+def _fill(tensor: Tensor, values: Tensor) -> None:
+    if isinstance(tensor, DTensor):
+        tensor.copy_(distribute_tensor(values.to(tensor.device), tensor.device_mesh, tensor.placements))
+    else:
+        tensor.copy_(values)

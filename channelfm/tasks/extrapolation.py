@@ -1,4 +1,4 @@
-"""Channel extrapolation: the whole array's channel from clean observations of a few antennas (seed 000, V-A1)."""
+"""Channel extrapolation: the whole array's channel from observations of a few antennas (seed 000, V-A1)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channelfm.errors import InputError
-from channelfm.tokens.masks import random_mask
+from channelfm.tokens.masks import MASKS
+from channelfm.units import db_to_power
 
 
 @dataclass(frozen=True)
@@ -21,19 +22,45 @@ class Examples:
     target: NDArray[np.complex64]
 
 
-def examples(grid: NDArray[np.complex64], ratio: float, seed: int = 0) -> Examples:
-    """Hide the share ``ratio`` of the antennas of channels [N, rows, cols, F] at random, the same at all frequencies.
+def examples(
+    grid: NDArray[np.complex64], ratio: float, seed: int = 0, kind: str = "random", snr_db: float | None = None
+) -> Examples:
+    """Hide the share ``ratio`` of the antennas of channels [N, rows, cols, F], the same at all frequencies.
 
-    Snapshots without any path (all zero) are left out: there is nothing to reconstruct. The masks depend on the seed,
-    the ratio and the number of snapshots with a path, so that every predictor meets the same ones.
+    ``kind`` is one of :data:`channelfm.tokens.masks.MASKS`. ``snr_db`` adds white complex Gaussian noise to what is
+    observed, at that ratio of each snapshot's mean power over the whole array to the noise; None leaves it clean.
+    The target is always clean. Snapshots without any path (all zero) are left out: there is nothing to reconstruct.
+    Masks depend on the seed, the ratio, the kind and the number of snapshots with a path, so that every predictor
+    meets the same ones; noise on the seed and that number alone, scaled to the SNR.
+
+    Raises InputError for a wrong shape, NaN or infinity, an unknown kind, a ratio outside [0, 1], and a ratio so small
+    that the kind hides nothing of an array of this size.
     """
     if grid.ndim != 4:
         raise InputError(f"channels have shape {grid.shape}: give [snapshot, row, column, frequency]")
+    if kind not in MASKS:
+        raise InputError(f"mask kind '{kind}': use one of: {', '.join(MASKS)}")
     target = usable_snapshots(grid)
-    generator = np.random.default_rng((seed, round(ratio * 1_000_000)))
     count, rows, cols, _ = target.shape
-    mask = random_mask(generator, count, rows, cols, ratio)
-    return Examples(np.where(mask, target, np.complex64(0)), mask, target)
+    # SeedSequence takes non-negative integers only: an invalid ratio gets as far as the mask, which refuses it.
+    millionths = round(ratio * 1_000_000) if 0 <= ratio <= 1 else 0
+    mask = MASKS[kind](np.random.default_rng((seed, millionths, *kind.encode())), count, rows, cols, ratio)
+    if count and mask.all(axis=(1, 2, 3)).any():
+        raise InputError(f"mask '{kind}' at ratio {ratio:g} hides nothing of {rows} x {cols} antennas: raise the ratio")
+    received = target if snr_db is None else target + noise(target, snr_db, seed)
+    return Examples(np.where(mask, received, np.complex64(0)), mask, target)
+
+
+def noise(grid: NDArray[np.complex64], snr_db: float, seed: int) -> NDArray[np.complex64]:
+    """White complex Gaussian noise, complex64 of the shape of channels [N, rows, cols, F].
+
+    ``snr_db`` is over each snapshot's mean power; the draw is the same for every SNR, scaled.
+    """
+    generator = np.random.default_rng((seed, *b"noise"))
+    parts = generator.standard_normal((*grid.shape, 2), dtype=np.float32) / np.float32(np.sqrt(2.0))
+    power = np.mean(np.abs(grid) ** 2, axis=(1, 2, 3), keepdims=True)
+    scale = np.sqrt(power / db_to_power(snr_db)).astype(np.float32)
+    return np.asarray(scale * (parts[..., 0] + 1j * parts[..., 1]), dtype=np.complex64)
 
 
 def usable_snapshots(grid: NDArray[np.complex64]) -> NDArray[np.complex64]:

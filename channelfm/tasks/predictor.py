@@ -38,6 +38,18 @@ class Predictor(Protocol):
         ...
 
 
+@runtime_checkable
+class Learner(Predictor, Protocol):
+    """A Predictor that needs statistics of channels before it can answer; a benchmark gives it the training split."""
+
+    def learn(self, channels: NDArray[np.complex64]) -> None:
+        """Take the statistics of channels complex64 [N, rows, cols, F]; all-zero ones (no path) are left out.
+
+        Learning again starts afresh. Raises InputError on a wrong shape, NaN or infinity, or no channel with a path.
+        """
+        ...
+
+
 def check_observation(
     observed: NDArray[np.complex64], mask: NDArray[np.bool_]
 ) -> tuple[NDArray[np.complex64], NDArray[np.bool_]]:

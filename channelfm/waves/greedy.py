@@ -11,8 +11,9 @@ rows along z).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ _NEWEST_STEPS = 2
 # apart, and asks for more evidence before a gain slopes. A larger one on the constant (1e-3) leaves so much of a strong
 # wave that the search finds it again: 24 dB worse behind a contiguous sub-array of 32 x 32 in 64 x 64.
 _RIDGE_CONSTANT, _RIDGE_SLOPE = 1e-5, 1e-2
+_NOISE_FLOOR = 1e-6  # of the observation's power: the wave model itself is no better than -60 dB
 _COORDINATES_SEED = 20  # of the fixed order in which surplus antennas are left out
 
 
@@ -74,13 +76,19 @@ class SeenAntennas:
 
     def select(self, index: Tensor) -> SeenAntennas:
         """The samples that ``index`` picks."""
-        picked = (value[index] for value in (self.field, self.weight, self.y, self.z, self.place))
-        return SeenAntennas(*picked, self.rows, self.cols, self.spacing)
+        return replace(
+            self,
+            field=self.field[index],
+            weight=self.weight[index],
+            y=self.y[index],
+            z=self.z[index],
+            place=self.place[index],
+        )
 
     def on_grid(self, values: Tensor) -> Tensor:
         """Values [N, n] put back on the array [N, rows, cols], 0 elsewhere."""
         grid = torch.zeros(len(values), self.rows * self.cols, dtype=values.dtype, device=values.device)
-        return grid.scatter_add_(1, self.place, values * self.weight).unflatten(1, (self.rows, self.cols))
+        return grid.scatter_add_(1, self.place, values * self.weight).reshape(-1, self.rows, self.cols)
 
 
 @lru_cache(maxsize=16)
@@ -88,17 +96,25 @@ def _thinning_order(antennas: int) -> Tensor:
     return torch.randperm(antennas, generator=torch.Generator().manual_seed(_COORDINATES_SEED))
 
 
-@dataclass(frozen=True)
-class FoundWaves:
+class FoundWaves(NamedTuple):
     """Waves of N samples, K slots each: ``sources`` float32 [N, K, 3] as (u_y, u_z, q), two direction sines and the
     inverse range per wavelength; ``gains`` complex64 [N, K, P], coefficients of :func:`gain_functions`; ``present``
-    bool [N, K]. Empty slots hold the source (0, 0, 0) and gains of 0. ``rest`` complex64 [N, n] is what is left at
-    the antennas that the search looked at."""
+    bool [N, K]. ``covariance`` float32 [N, K, 3, 3] of each source, with the gains free, in white noise of the power
+    that is left at the observed antennas (the inverse Fisher information of all waves together). Empty slots hold the
+    source (0, 0, 0), gains and covariance of 0. ``centre`` float32 [N, K, 3]: mean over the observed antennas of the
+    path's derivative by the source, which the phase of the gain follows."""
 
     sources: Tensor
     gains: Tensor
     present: Tensor
-    rest: Tensor
+    covariance: Tensor
+    centre: Tensor
+
+    def phase_deviation(self, y: Tensor, z: Tensor) -> Tensor:
+        """Standard deviation [N, K, n] in radians that the sources' uncertainty means for each wave's phase at antennas
+        y, z [N, n], beyond what the phase of the gain makes up for."""
+        slope = _path(self.sources, y, z)[1] - self.centre[..., None]
+        return 2 * math.pi * ((self.covariance @ slope) * slope).sum(2).clamp_min(0).sqrt()
 
 
 def gain_functions(y: Tensor, z: Tensor, rows: int, cols: int, spacing: float) -> Tensor:
@@ -149,7 +165,8 @@ def find_waves(
         present[numbers, wave - 1] = True
         found = torch.cat([found, newest[:, None]], dim=1)
         steps = 1 if wave & (wave - 1) == 0 else 0
-        found, rest = _moved_together(part, found, torch.ones_like(found[..., 0], dtype=torch.bool), steps, limit)
+        found, state = _moved_together(part, found, torch.ones_like(found[..., 0], dtype=torch.bool), steps, limit)
+        rest = state.rest
     sources[numbers, : found.shape[1]] = found
     return _settled(antennas, sources, present, last_steps, limit)
 
@@ -159,7 +176,8 @@ def _settled(antennas: SeenAntennas, sources: Tensor, present: Tensor, steps: in
     count, most = present.shape
     functions = 1 + (antennas.cols > 1) + (antennas.rows > 1)
     gains = torch.zeros(count, most, functions, dtype=torch.complex64, device=sources.device)
-    rest = antennas.field.clone()
+    covariance = torch.zeros(count, most, 3, 3, device=sources.device)
+    centre = torch.zeros(count, most, 3, device=sources.device)
     number = present.sum(1)
     bound = 0
     while bound < most:
@@ -167,10 +185,13 @@ def _settled(antennas: SeenAntennas, sources: Tensor, present: Tensor, steps: in
         some = torch.nonzero((number > low) & (number <= bound))[:, 0]
         if len(some):
             part = antennas.select(some)
-            moved, _ = _moved_together(part, sources[some, :bound], present[some, :bound], steps, limit)
-            sources[some, :bound] = moved
-            gains[some, :bound], rest[some] = solved_gains(part, moved, present[some, :bound])
-    return FoundWaves(torch.where(present[..., None], sources, 0.0), gains, present, rest)
+            kept = present[some, :bound]
+            sources[some, :bound], state = _moved_together(part, sources[some, :bound], kept, steps, limit)
+            gains[some, :bound] = state.gains.reshape(-1, bound, functions) * kept[..., None]
+            covariance[some, :bound] = _covariance(part, state, kept) * kept[..., None, None]
+            weighted = (state.slopes * part.weight[:, None, None]).sum(3) / part.number[:, None, None]
+            centre[some, :bound] = weighted * kept[..., None]
+    return FoundWaves(torch.where(present[..., None], sources, 0.0), gains, present, covariance, centre)
 
 
 def _newest_wave(antennas: SeenAntennas, rest: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,25 +252,19 @@ class _Fitted:
 
 def _moved_together(
     antennas: SeenAntennas, sources: Tensor, present: Tensor, steps: int, limit: float
-) -> tuple[Tensor, Tensor]:
-    """Sources [N, K, 3] after ``steps`` joint Levenberg-Marquardt steps, and what is left at the antennas [N, n]."""
+) -> tuple[Tensor, _Fitted]:
+    """Sources [N, K, 3] after ``steps`` joint Levenberg-Marquardt steps, and the fit there."""
     state = _fitted(antennas, sources, present)
     damping = torch.full_like(state.cost, 1e-3)
     for _ in range(steps):
         moved = sources + _joint_step(state, damping, sources.shape[1]) * present[..., None]
-        trial = move_in_front(moved.flatten(0, 1), limit).unflatten(0, sources.shape[:2])
+        trial = move_in_front(moved.flatten(0, 1), limit).reshape(sources.shape)
         candidate = _fitted(antennas, trial, present)
         better = candidate.cost < state.cost
         damping = torch.where(better, damping / 10, damping * 8)
         sources = torch.where(better[:, None, None], trial, sources)
         state = state.where(better, candidate)
-    return sources, state.rest
-
-
-def solved_gains(antennas: SeenAntennas, sources: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """Ridge least-squares gains complex64 [N, K, P] of waves as they are, and what is left at the antennas [N, n]."""
-    state = _fitted(antennas, sources, present)
-    return state.gains[..., 0].unflatten(1, (sources.shape[1], -1)) * present[..., None], state.rest
+    return sources, state
 
 
 def _fitted(antennas: SeenAntennas, sources: Tensor, present: Tensor) -> _Fitted:
@@ -269,18 +284,40 @@ def _fitted(antennas: SeenAntennas, sources: Tensor, present: Tensor) -> _Fitted
 
 
 def _joint_step(state: _Fitted, damping: Tensor, waves: int) -> Tensor:
-    """Marquardt step [N, K, 3] of all sources, without the part of their derivative that the gains can follow."""
+    """Marquardt step [N, K, 3] of all sources."""
+    normal, slope = _normal_equations(state, waves)
+    diagonal = normal.diagonal(dim1=1, dim2=2).clamp_min(0)
+    floor = 1e-6 * diagonal.amax(1, keepdim=True) + 1e-30
+    system = normal + torch.diag_embed(damping[:, None] * diagonal + floor)
+    return _finite(torch.linalg.solve_ex(system, slope)[0]).reshape(len(slope), waves, 3)
+
+
+def _normal_equations(state: _Fitted, waves: int) -> tuple[Tensor, Tensor]:
+    """Normal matrix [N, 3 K, 3 K] and slope [N, 3 K, 1] of the sources, less what the gains can follow (Kaufman)."""
     count, _, antennas = state.columns.shape
     by_wave = state.columns.reshape(count, waves, -1, antennas)
     fitted = state.gains.reshape(count, waves, 1, -1) @ by_wave
     derivative = (-2j * math.pi * fitted * state.slopes).flatten(1, 2)
     cross = state.columns.conj() @ derivative.mT
     normal = (derivative.conj() @ derivative.mT).real - (cross.mH @ torch.cholesky_solve(cross, state.factor)).real
-    slope = (derivative.conj() @ state.rest[..., None]).real
-    diagonal = normal.diagonal(dim1=1, dim2=2).clamp_min(0)
-    floor = 1e-6 * diagonal.amax(1, keepdim=True) + 1e-30
-    system = normal + torch.diag_embed(damping[:, None] * diagonal + floor)
-    return _finite(torch.linalg.solve_ex(system, slope)[0]).reshape(count, waves, 3)
+    return normal, (derivative.conj() @ state.rest[..., None]).real
+
+
+def _covariance(antennas: SeenAntennas, state: _Fitted, present: Tensor) -> Tensor:
+    """Covariance [N, K, 3, 3] of each source: noise power / 2 times the inverse of the normal matrix (Kay 1993, 15.7).
+
+    The noise power is what is left over the degrees of freedom that the waves leave, at least a tenth of them.
+    """
+    waves = present.shape[1]
+    normal, _ = _normal_equations(state, waves)
+    unknowns = present.sum(1) * (1.5 + state.columns.shape[1] / waves)
+    freedom = (antennas.number - unknowns).clamp_min(0.1 * antennas.number)
+    noise = (_energy(state.rest) / freedom + _NOISE_FLOOR * _energy(antennas.field) / antennas.number).double()
+    diagonal = normal.diagonal(dim1=1, dim2=2)
+    weak = torch.where(present.repeat_interleave(3, 1), 1e-6 * diagonal + 1e-9, torch.ones_like(diagonal))
+    inverse, _ = torch.linalg.inv_ex(normal.double() + torch.diag_embed(weak.double()))
+    blocks = torch.nan_to_num(inverse).reshape(-1, waves, 3, waves, 3).diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
+    return (blocks * (noise / 2)[:, None, None, None]).float()
 
 
 def _path(sources: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:

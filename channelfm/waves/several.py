@@ -14,9 +14,10 @@ _ANTENNAS = 512  # observed antennas that are looked at
 def fit_waves(observed: Tensor, mask: Tensor, waves: int, spacing_wavelengths: float = 0.5) -> tuple[Tensor, Tensor]:
     """Decompose complex64 [N, rows, cols] seen where bool ``mask`` is True into at most ``waves`` spherical waves.
 
-    Returns the fields of the waves over the whole array, complex64 [N, waves, rows, cols] (gain times wave), and their
-    gains at the array centre, complex64 [N, waves]; 0 where a sample holds fewer waves
-    (see :func:`channelfm.waves.greedy.find_waves`).
+    Returns the fields of the waves over the whole array, complex64 [N, waves, rows, cols], and their gains at the array
+    centre, complex64 [N, waves]; 0 where a sample holds fewer waves (see :func:`channelfm.waves.greedy.find_waves`). A
+    field is gain times wave, times exp(-deviation^2 / 2) of its phase: what is expected of it where the observed
+    antennas leave the source uncertain, far from a small sub-array say.
     """
     rows, cols = observed.shape[1:]
     antennas = SeenAntennas.gather(observed, mask.expand_as(observed), spacing_wavelengths, _ANTENNAS)
@@ -27,5 +28,6 @@ def fit_waves(observed: Tensor, mask: Tensor, waves: int, spacing_wavelengths: f
     parts = torch.zeros(*found.present.shape, rows, cols, dtype=torch.complex64, device=observed.device)
     gains = found.gains[found.present]
     fields = phasors(found.sources[found.present][None], y, z)[0] * (gains @ functions[0].to(gains.dtype))
-    parts[found.present] = fields.unflatten(1, (rows, cols))
+    expected = torch.exp(-found.phase_deviation(y, z)[found.present].square() / 2)
+    parts[found.present] = (fields * expected).reshape(-1, rows, cols)
     return parts, found.gains[..., 0]

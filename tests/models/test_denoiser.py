@@ -72,6 +72,54 @@ def test_step_and_noisy_input_matter():
     assert not torch.allclose(output, network(noisy + 1, step, observed, mask))
 
 
+@pytest.mark.parametrize("observed_in_query", [True, False])
+def test_a_sample_without_observation_does_no_harm(observed_in_query):
+    # Attention to nothing would be 0 / 0: neither answer nor gradient may be NaN, and other samples stay as they are.
+    network = awake(observed_in_query=observed_in_query)
+    noisy, step, observed, mask = inputs(8, 8)
+    both = network(noisy, step, observed, mask)
+    biases = []
+    network.blocks[0].register_forward_pre_hook(lambda _, given: biases.append(given[2]))
+    mask[0] = False
+    output = network(noisy, step, observed, mask)
+    assert torch.isfinite(biases[0]).any(dim=-1).all()
+    output.square().sum().backward()
+    assert torch.isfinite(output).all()
+    assert all(torch.isfinite(weight.grad).all() for weight in network.parameters())
+    torch.testing.assert_close(output[1], both[1])
+
+
+def test_partly_observed_tokens_count_as_observed():
+    # One antenna of a token is enough for a key, and the others of that token stay unseen.
+    network = awake(observed_in_query=False)
+    noisy, step, observed, _ = inputs(8, 12)
+    mask = torch.zeros(2, 8, 12, dtype=torch.bool)
+    mask[:, 5, 9] = True
+    output = network(noisy, step, observed, mask)
+    seen, unseen = observed.clone(), observed.clone()
+    seen[:, 5, 9] += 1
+    unseen[:, 5, 10] += 1
+    assert not torch.allclose(network(noisy, step, seen, mask), output)
+    assert torch.equal(network(noisy, step, unseen, mask), output)
+
+
+def test_padding_is_as_good_as_hidden_antennas():
+    # 6 x 7 is padded to 8 x 8: the answer inside is that of an 8 x 8 array with nothing in the two extra rows.
+    network = awake()
+    noisy, step, observed, mask = inputs(6, 7)
+    pad = (0, 0, 0, 1, 0, 2)
+    grow = torch.nn.functional.pad
+    whole = network(grow(noisy, pad), step, grow(observed, pad), grow(mask, pad[2:]))
+    torch.testing.assert_close(network(noisy, step, observed, mask), whole[:, :6, :7])
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(8, 12), (1, 10)])
+def test_it_compiles_without_graph_breaks(rows, cols):
+    network, given = awake(), inputs(rows, cols)
+    compiled = torch.compile(network, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(*given), network(*given))
+
+
 def test_positions_are_all_different():
     positions = grid_positions(4, 6, 32)
     assert positions.shape == (24, 32)
@@ -83,12 +131,18 @@ def test_base_has_the_parameters_of_the_paper():
     assert parameters == pytest.approx(44.19e6, rel=1e-3)
 
 
-def test_sizes_of_the_zoo():
-    size = {
-        name: sum(weight.numel() for weight in build(name).parameters()) / 1e6 for name in ("cddim-tiny", "cddim-small")
-    }
-    assert size["cddim-tiny"] < 1
-    assert 3 < size["cddim-small"] < 6
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("cddim-tiny", 0.5, 1),
+        ("cddim-small", 3, 6),
+        ("unet-tiny", 0.62, 0.76),
+        ("unet-small", 3.3, 3.7),
+        ("critic", 0.3, 1.6),
+    ],
+)
+def test_sizes_of_the_zoo(name, least, most):
+    assert least < sum(weight.numel() for weight in build(name).parameters()) / 1e6 < most
 
 
 def test_bad_names_and_options():

@@ -1,52 +1,28 @@
+"""The loop: resuming to the byte, what it writes, how it fails."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from pydantic import ValidationError
 
-from channelfm.arrays import spherical_wave
 from channelfm.checkpoints import CONFIG, WEIGHTS, load_checkpoint, load_model
-from channelfm.config import load_recipe
-from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
+from channelfm.config import load_recipe, shipped_recipes
 from channelfm.errors import InputError, IntegrityError
-from channelfm.pretraining import loop
-from channelfm.pretraining.loop import STATE, learning_rate, pretrain, validate
-from channelfm.pretraining.objectives import diffusion_loss, draw_batch
+from channelfm.pretraining import feed, loop
+from channelfm.pretraining.learner import Learner
+from channelfm.pretraining.loop import HISTORY, STATE, StoppedError, pretrain, pretrain_from
+from channelfm.pretraining.objectives import fresh_networks
 from channelfm.pretraining.recipe import PretrainRecipe
-from channelfm.tasks.diffusion_predictor import PredictorRecipe
-from channelfm.tokens.canonical import FrameRecipe
-
-
-def channels(count=12, seed=0):
-    generator = np.random.default_rng(seed)
-    sources = generator.uniform([100, -100, -100], [300, 100, 100], (count, 2, 3))
-    gains = np.array([1.0, 0.4]) * np.exp(2j * np.pi * generator.random((count, 2)))
-    field = (spherical_wave(8, 8, sources) * gains[..., None, None]).sum(1)
-    return (1e-6 * field).astype(np.complex64)[..., None]
-
-
-def recipe(**values):
-    predictor = PredictorRecipe(
-        model_options={"width": 16, "depth": 1, "heads": 2},
-        diffusion=DiffusionRecipe(prediction="sample"),
-        sampler=SamplerRecipe(steps=2),
-    )
-    defaults = {
-        "predictor": predictor,
-        "steps": 8,
-        "batch_size": 4,
-        "warmup_steps": 2,
-        "save_every": 2,
-        "accelerator": "cpu",
-    }
-    return PretrainRecipe(**(defaults | values))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from channelfm.pretraining.schedule import rate_factor
+from channelfm.pretraining.source import PathSource
+from channelfm.pretraining.validation import validate
 
 
 class StopError(Exception):
@@ -55,60 +31,82 @@ class StopError(Exception):
 
 def stop_at(monkeypatch, step):
     """Let the loop fail when it draws the batch of ``step``; returns the list of steps that it draws."""
-    steps, original = [], loop._batch
+    steps, original = [], feed.prepare
 
-    def watched(recipe, grid, now, fabric):
+    def watched(source, recipe, now, numbers, device):
         steps.append(now)
         if now == step:
             raise StopError
-        return original(recipe, grid, now, fabric)
+        return original(source, recipe, now, numbers, device)
 
-    monkeypatch.setattr(loop, "_batch", watched)
+    monkeypatch.setattr(feed, "prepare", watched)
     return steps
 
 
-def test_a_resumed_run_ends_with_the_same_bytes(tmp_path, monkeypatch):
-    train, validation = channels(), channels(4, seed=1)
-    whole = pretrain(recipe(), train, validation, tmp_path / "whole")
+def assert_same_checkpoint(one, other):
+    for name in (WEIGHTS, CONFIG):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["diffusion", "adversarial"])
+def test_a_resumed_run_ends_with_the_same_bytes(kind, tmp_path, monkeypatch, channels, make_recipe, objective_values):
+    train, validation, recipe = channels(), channels(4, seed=1), make_recipe(**objective_values[kind])
+    whole = pretrain(recipe, train, validation, tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_at(patch, 5)
         with pytest.raises(StopError):
-            pretrain(recipe(), train, validation, tmp_path / "parts")
+            pretrain(recipe, train, validation, tmp_path / "parts")
     assert not (tmp_path / "parts" / "checkpoint").exists()
     with monkeypatch.context() as patch:
         steps = stop_at(patch, -1)
-        resumed = pretrain(recipe(), train, validation, tmp_path / "parts")
+        resumed = pretrain(recipe, train, validation, tmp_path / "parts")
     assert steps == [4, 5, 6, 7]  # the state was last saved after four steps
-    for name in (WEIGHTS, CONFIG):
-        assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+    assert_same_checkpoint(whole, resumed)
     assert not (tmp_path / "parts" / STATE).exists()
 
 
-def test_a_finished_run_is_reused_and_another_recipe_is_not(tmp_path, monkeypatch):
-    pretrain(recipe(), channels(), channels(4, seed=1), tmp_path)
+def test_how_a_run_is_done_does_not_change_it(tmp_path, channels, make_recipe):
+    one = pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path / "one")
+    values = {"save_every": 3, "log_every": 1, "validate_every": 2}
+    assert_same_checkpoint(one, pretrain(make_recipe(**values), channels(), channels(4, seed=1), tmp_path / "other"))
+
+
+def test_a_run_out_of_time_keeps_its_state(tmp_path, path_parts, channels, make_recipe):
+    source = PathSource([path_parts(side=8)])
+    with pytest.raises(StoppedError, match="stopped at step 1 of 8"):
+        pretrain_from(make_recipe(), source, channels(2), tmp_path / "parts", max_seconds=0)
+    with pytest.raises(StoppedError, match="stopped at step 2 of 8"):
+        pretrain_from(make_recipe(), source, channels(2), tmp_path / "parts", max_seconds=0)
+    whole = pretrain_from(make_recipe(), source, channels(2), tmp_path / "whole")
+    assert_same_checkpoint(whole, pretrain_from(make_recipe(), source, channels(2), tmp_path / "parts", 1e9))
+
+
+def test_a_finished_run_is_reused_and_another_recipe_is_not(tmp_path, monkeypatch, channels, make_recipe):
+    pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path)
     steps = stop_at(monkeypatch, 0)
-    assert pretrain(recipe(), channels(), channels(4, seed=1), tmp_path) == tmp_path / "checkpoint"
+    assert pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path) == tmp_path / "checkpoint"
+    assert pretrain(make_recipe(workers=2), channels(), channels(4, seed=1), tmp_path) == tmp_path / "checkpoint"
     assert steps == []
     with pytest.raises(StopError):
-        pretrain(recipe(seed=1), channels(), channels(4, seed=1), tmp_path)
+        pretrain(make_recipe(seed=1), channels(), channels(4, seed=1), tmp_path)
 
 
-def test_state_of_another_run_and_damaged_state(tmp_path, monkeypatch):
+def test_state_of_another_run_and_damaged_state(tmp_path, monkeypatch, channels, make_recipe):
     with monkeypatch.context() as patch:
         stop_at(patch, 3)
         with pytest.raises(StopError):
-            pretrain(recipe(), channels(), channels(4, seed=1), tmp_path)
+            pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path)
     with pytest.raises(InputError, match="another recipe"):
-        pretrain(recipe(seed=5), channels(), channels(4, seed=1), tmp_path)
+        pretrain(make_recipe(seed=5), channels(), channels(4, seed=1), tmp_path)
     (tmp_path / STATE).write_bytes((tmp_path / STATE).read_bytes()[:1000])
     with pytest.raises(IntegrityError, match="damaged"):
-        pretrain(recipe(), channels(), channels(4, seed=1), tmp_path)
+        pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path)
 
 
-def test_checkpoint_says_where_it_comes_from(tmp_path):
-    folder = pretrain(recipe(), channels(), channels(4, seed=1), tmp_path)
+def test_checkpoint_says_where_it_comes_from(tmp_path, channels, make_recipe):
+    folder = pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path)
     _, config = load_checkpoint(folder)
-    assert config.provenance["recipe_sha256"] == recipe().content_hash()
+    assert config.provenance["recipe_sha256"] == make_recipe().identity()
     assert set(config.provenance["validation_nmse_db"]) == {"0.5", "0.75", "0.9"}
     assert config.provenance["recipe"]["steps"] == 8
     assert config.provenance["versions"]["torch"]
@@ -116,53 +114,125 @@ def test_checkpoint_says_where_it_comes_from(tmp_path):
     assert load_model(folder).name == "cddim-canonical"
 
 
-def test_training_lowers_the_loss():
-    values = recipe(steps=60, learning_rate=3e-3, batch_size=8, mask_ratio=(0.5, 0.5))
-    state = loop._fresh_state(values, torch.device("cpu"))
-    grid = channels(64)[..., 0]
-    batch = draw_batch(grid, 32, (0.5, 0.5), values.predictor.frame, values.predictor.diffusion, True, (9, 9))
-    before = diffusion_loss(state.network, values.predictor.diffusion, batch).item()
-    for step in range(60):
-        drawn = draw_batch(grid, 8, (0.5, 0.5), values.predictor.frame, values.predictor.diffusion, True, (0, step))
-        state.optimizer.zero_grad()
-        diffusion_loss(state.network, values.predictor.diffusion, drawn).backward()
-        state.optimizer.step()
-    assert diffusion_loss(state.network, values.predictor.diffusion, batch).item() < 0.5 * before
+def test_history_of_a_run_and_of_its_resumption(tmp_path, monkeypatch, channels, make_recipe):
+    recipe = make_recipe(log_every=2, validate_every=4)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(StopError):
+            pretrain(recipe, channels(), channels(4, seed=1), tmp_path)
+    pretrain(recipe, channels(), channels(4, seed=1), tmp_path)
+    rows = json.loads((tmp_path / HISTORY).read_text())
+    assert [row["step"] for row in rows] == [2, 4, 6, 8]
+    assert [set(row.get("validation_nmse_db", ())) for row in rows] == [set(), {"0.5", "0.75", "0.9"}] * 2
+    for row in rows:
+        assert np.isfinite(row["loss"])
+        assert row["samples_per_s"] > 0
+        assert row["tokens_per_s"] == pytest.approx(4 * row["samples_per_s"], rel=1e-3)  # 8 x 8 in patches of 4 x 4
+        assert 0 < row["utilisation"] < 1.5
 
 
-def test_batches_come_from_the_step_alone_and_see_only_what_is_observed():
-    frame, diffusion = FrameRecipe(), DiffusionRecipe()
-    first, again, later = (
-        draw_batch(channels()[..., 0], 4, (0, 0.9), frame, diffusion, True, (0, s)) for s in (3, 3, 4)
-    )
-    assert torch.equal(first.clean, again.clean)
-    assert torch.equal(first.noise, again.noise)
-    assert not torch.equal(first.noise, later.noise)
-    assert first.mask.flatten(1).any(1).all()
+def test_a_run_that_breaks_down_names_the_step_and_can_go_on(tmp_path, monkeypatch, channels, make_recipe):
+    original = feed.prepare
+
+    def poisoned(source, recipe, step, numbers, device):
+        batch = original(source, recipe, step, numbers, device)
+        if step == 5:
+            batch.clean[0, 0, 0, 0] = float("inf")
+        return batch
+
+    monkeypatch.setattr(feed, "prepare", poisoned)
+    with pytest.raises(InputError, match=r"step 5: the loss of the network is (inf|nan)"):
+        pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path)
+    monkeypatch.setattr(feed, "prepare", original)
+    assert pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path).is_dir()
 
 
-def test_snapshots_without_a_path_are_skipped_and_nothing_else_is_left(tmp_path):
+def test_a_gradient_that_is_not_finite_changes_nothing(make_recipe):
+    learner = Learner(Fabric(accelerator="cpu", devices=1), make_recipe(), fresh_networks(make_recipe()))
+    parameter = learner.state.trained["network"].network.project.bias
+    before = parameter.detach().clone()
+    with pytest.raises(InputError, match="step 0: the gradient of the network is not finite"):
+        learner.descend("network", (0 * parameter).sqrt().sum())  # 0, whose derivative is 0 times infinity
+    assert torch.equal(parameter, before)
+
+
+def test_snapshots_without_a_path_are_skipped_and_nothing_else_is_left(tmp_path, channels, make_recipe):
     with pytest.raises(InputError, match="no training channel"):
-        pretrain(recipe(), np.zeros((3, 8, 8, 1), dtype=np.complex64), channels(), tmp_path)
+        pretrain(make_recipe(), np.zeros((3, 8, 8, 1), dtype=np.complex64), channels(), tmp_path)
     some = channels()
     some[:6] = 0
-    assert pretrain(recipe(steps=2), some, some[:0], tmp_path).is_dir()
+    assert pretrain(make_recipe(steps=2), some, some[:0], tmp_path).is_dir()
 
 
-def test_validation_is_repeatable():
-    network = loop._fresh_state(recipe(), torch.device("cpu")).network
-    assert validate(network, recipe(), channels()) == validate(network, recipe(), channels())
+def test_validation_is_repeatable_and_bounded(channels, make_recipe):
+    network, _ = fresh_networks(make_recipe())["network"]
+    torch.nn.init.normal_(network.project.weight, std=0.1)
+    assert validate(network, make_recipe(), channels()) == validate(network, make_recipe(), channels())
+    few = make_recipe(validation_links=3)
+    assert validate(network, few, channels()) == validate(network, few, channels()[[0, 6, 11]])
+    assert validate(network, few, channels()[:0]) == {}
 
 
-def test_learning_rate_warms_up_and_decays():
-    values = recipe(steps=100, warmup_steps=10, learning_rate=1.0)
-    assert learning_rate(values, 0) == pytest.approx(0.1)
-    assert learning_rate(values, 10) == pytest.approx(1.0)
-    assert learning_rate(values, 99) < 0.02
+def test_learning_rate_warms_up_and_decays(make_recipe):
+    values = make_recipe(steps=100, warmup_steps=10, learning_rate=1e-3)
+    assert rate_factor(values, 0) == pytest.approx(0.1)
+    assert rate_factor(values, 10) == pytest.approx(1.0)
+    assert rate_factor(values, 55) == pytest.approx(0.505)
+    assert rate_factor(values, 99) < 0.02
 
 
-def test_recipe_refuses_bad_values():
+def test_recipe_refuses_bad_values(make_recipe):
     with pytest.raises(ValidationError, match="low <= high"):
-        recipe(mask_ratio=(0.9, 0.1))
+        make_recipe(mask_ratio=(0.9, 0.1))
+    with pytest.raises(ValidationError, match="weight above 0"):
+        make_recipe(mask_kinds={"rows": 0.0})
+    with pytest.raises(ValidationError, match=r"predictor\.method"):
+        make_recipe(objective={"kind": "regression"})
     with pytest.raises(InputError, match="learning_speed"):
         load_recipe(PretrainRecipe, "pretrain-cddim-demo", ["learning_speed=3"])
+
+
+def test_shipped_recipes_can_be_read_and_built():
+    names = [name for name in shipped_recipes() if name.startswith("pretrain-")]
+    assert len(names) > 1
+    for name in names:
+        recipe = load_recipe(PretrainRecipe, name)
+        with torch.device("meta"):
+            assert fresh_networks(recipe)
+
+
+def test_the_batch_is_shared_out_evenly(tmp_path, monkeypatch, channels, make_recipe):
+    class Pair:
+        world_size = 2
+
+    learner = type("Learner", (), {"recipe": make_recipe(batch_size=3), "state": None})
+    with pytest.raises(InputError, match="multiple of the 2 processes"):
+        loop._Run(Pair(), learner, tmp_path, {}, channels()[:0])
+
+
+SCRIPT = """
+import sys
+import numpy as np
+from channelfm.pretraining.loop import pretrain
+from channelfm.pretraining.recipe import PretrainRecipe
+recipe = PretrainRecipe.model_validate_json(sys.argv[1])
+data = np.load(sys.argv[2])
+pretrain(recipe, data, data[:4], sys.argv[3])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_same_bytes(tmp_path, channels, make_recipe):
+    np.save(tmp_path / "data.npy", channels())
+    recipe = make_recipe(steps=300, save_every=5)
+    command = [sys.executable, "-c", SCRIPT, recipe.model_dump_json(), str(tmp_path / "data.npy")]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    run = subprocess.Popen([*command, str(tmp_path / "parts")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "parts" / STATE).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert (tmp_path / "parts" / STATE).exists()
+    subprocess.run([*command, str(tmp_path / "parts")], check=True, capture_output=True)
+    assert_same_checkpoint(tmp_path / "whole" / "checkpoint", tmp_path / "parts" / "checkpoint")

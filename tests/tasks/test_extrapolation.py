@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from channelfm.errors import InputError
-from channelfm.tasks.extrapolation import examples, usable_snapshots
+from channelfm.tasks.extrapolation import examples, noise, usable_snapshots
+from channelfm.tokens.masks import MASKS
 
 
 def channels(count=5):
@@ -19,10 +20,29 @@ def test_observed_is_the_target_behind_the_mask():
     assert np.array_equal(task.target, grid)
 
 
-def test_masks_depend_on_seed_and_ratio_alone():
-    first, again, other = (examples(channels(), 0.5, seed=seed).mask for seed in (0, 0, 1))
+@pytest.mark.parametrize("kind", MASKS)
+def test_masks_depend_on_seed_and_ratio_alone(kind):
+    first, again, other = (examples(channels(), 0.75, seed=seed, kind=kind).mask for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_noise_is_on_the_observed_antennas_alone_and_has_its_power():
+    grid = np.repeat(channels(), 400, axis=0) * np.float32(1e-6)
+    clean, loud, quiet = (examples(grid, 0.5, seed=1, snr_db=snr) for snr in (None, 0.0, 20.0))
+    assert np.array_equal(clean.mask, loud.mask)
+    assert np.array_equal(loud.target, grid)
+    assert not loud.observed[~np.broadcast_to(loud.mask, grid.shape)].any()
+    added = loud.observed - clean.observed
+    assert np.mean(np.abs(added) ** 2) == pytest.approx(0.5 * np.mean(np.abs(grid) ** 2), rel=0.02)
+    assert np.allclose(quiet.observed - clean.observed, 0.1 * added, atol=1e-9)
+    assert not np.array_equal(noise(grid, 0.0, seed=1), noise(grid, 0.0, seed=2))
+
+
+def test_noise_is_relative_to_each_snapshot():
+    grid = np.ones((2, 64, 64, 1), np.complex64) * np.array([1, 100], np.complex64)[:, None, None, None]
+    power = np.mean(np.abs(noise(grid, 10.0, seed=0)) ** 2, axis=(1, 2, 3))
+    assert power == pytest.approx([0.1, 1000.0], rel=0.1)
 
 
 def test_snapshots_without_a_path_are_left_out():
@@ -38,3 +58,20 @@ def test_bad_channels():
     broken[1, 0, 0, 0] = np.nan
     with pytest.raises(InputError, match="NaN"):
         usable_snapshots(broken)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ratio", "words"),
+    [
+        ("random", 1.5, "between 0 and 1"),
+        ("random", -0.5, "between 0 and 1"),
+        ("random", float("nan"), "between 0 and 1"),
+        ("random", 0.0, "hides nothing of 4 x 6"),
+        ("comb", 0.1, "hides nothing"),
+        ("rows", 0.1, "raise the ratio"),
+        ("stripes", 0.5, "random, rows"),
+    ],
+)
+def test_masks_that_are_no_task(kind, ratio, words):
+    with pytest.raises(InputError, match=words):
+        examples(channels(), ratio, kind=kind)

@@ -1,0 +1,190 @@
+"""Training batches: what is drawn, and how it looks to a network.
+
+Every random number of a sample comes from (seed, step, number of the sample in the whole batch), and the size of the
+array from (seed, step). So a resumed run needs no generator state, a batch is the same whoever prepares it, and the
+same recipe trains on the same batches on any number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from channelfm.diffusion import draw_steps
+from channelfm.errors import InputError
+from channelfm.pretraining.source import Source, SourceRecipe, View
+from channelfm.tokens.canonical import find_frame, to_canonical
+from channelfm.tokens.masks import MASKS
+
+if TYPE_CHECKING:
+    from channelfm.pretraining.recipe import PretrainRecipe
+
+Generator = np.random.Generator
+
+SAME_VIEW = 8  # neighbours in a batch that share place, roll and frequency: expanding them together takes a third
+DRAWS = 50  # of links, until one is seen by the view
+_SIZE, _VIEW, _SAMPLE = 1, 2, 3  # what a generator is for; never 0, which a seed sequence does not tell from nothing
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Drawn samples before any frame: ``channel`` complex64 [N, rows, cols], clean; ``received`` the same with noise
+    on the observed antennas and 0 on the others; ``mask`` bool, True = observed; ``noise`` float32 [N, rows, cols, 2],
+    standard normal; ``uniform`` float64 [N] in [0, 1)."""
+
+    channel: Tensor
+    received: Tensor
+    mask: Tensor
+    noise: Tensor
+    uniform: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch in the frame.
+
+    ``clean``, ``observed`` (0 where hidden), ``noise`` float32 [N, rows, cols, 2]; ``mask`` bool [N, rows, cols];
+    ``step`` int64 [N] of the diffusion; ``weight`` float32 [N], with which samples count (:func:`sample_weights`), 0
+    where nothing was received.
+    """
+
+    clean: Tensor
+    observed: Tensor
+    mask: Tensor
+    noise: Tensor
+    step: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+
+def draw_batch(source: Source, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device) -> Batch:
+    """Samples ``numbers`` of the batch of a step, ready to train on, on ``device``."""
+    return in_frame(draw_examples(source, recipe, step, numbers, device), recipe)
+
+
+def draw_examples(source: Source, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device) -> Examples:
+    """Draw links, views, masks and noise of some samples of a step's batch. InputError if a view sees no link."""
+    generators = [np.random.default_rng((recipe.seed, step, _SAMPLE, number)) for number in numbers]
+    size = draw_size(recipe.source, source.size, np.random.default_rng((recipe.seed, step, _SIZE)))
+    parts = []
+    for group in sorted({number // SAME_VIEW for number in numbers}):
+        view = draw_view(recipe.source, size, np.random.default_rng((recipe.seed, step, _VIEW, group)))
+        members = [g for number, g in zip(numbers, generators, strict=True) if number // SAME_VIEW == group]
+        parts.append(_draw_channels(source, recipe.source, view, members, device))
+    channel = torch.cat(parts)
+    if recipe.source.mirror:
+        for axis in (1, 2):
+            flip = _stacked([g.random() < 0.5 for g in generators], device)[:, None, None]
+            channel = torch.where(flip, channel.flip(axis), channel)
+    if recipe.predictor.frame.kind == "raw":  # the canonical frame takes the phase out
+        phase = _stacked([2 * np.pi * g.random() for g in generators], device).float()
+        channel = channel * torch.polar(torch.ones_like(phase), phase)[:, None, None]
+    mask = torch.from_numpy(np.stack([draw_mask(recipe, size, g) for g in generators])).to(device)
+    received = _received(channel, mask, recipe.source, generators)
+    noise = _normal(generators, size, device)
+    return Examples(channel, received, mask, noise, _stacked([g.random() for g in generators], device))
+
+
+def in_frame(examples: Examples, recipe: PretrainRecipe) -> Batch:
+    """Move examples into the recipe's frame, which is found from what was received alone, as in use."""
+    mask = examples.mask
+    frame = find_frame(examples.received, mask, recipe.predictor.frame)
+    clean = to_canonical(examples.channel, frame)
+    heard = examples.received.abs().amax((1, 2)) > 0
+    observed = clean
+    if recipe.source.snr_db is not None:
+        observed = to_canonical(examples.received, frame)
+    return Batch(
+        clean=torch.view_as_real(clean).contiguous(),
+        observed=torch.view_as_real(torch.where(mask, observed, 0)).contiguous(),
+        mask=mask,
+        noise=examples.noise,
+        step=draw_steps(recipe.predictor.diffusion, examples.uniform),
+        weight=torch.where(heard, sample_weights(examples.channel, clean, frame.scale), 0),
+    )
+
+
+def sample_weights(channel: Tensor, clean: Tensor, scale: Tensor) -> Tensor:
+    """Weights float32 [N] of samples ``channel`` that are ``clean`` in the frame of ``scale`` [N].
+
+    A squared error e in the frame is an error scale^2 e of the channel, so weights of (scale / rms(channel))^2 would
+    count equal relative errors of channels alike, and 1 / rms(clean)^2 those of what the frame left to the network
+    (no less than 1, the observed antennas' RMS). This is their geometric mean. With a representative observation it
+    is the share of the amplitude that the frame left: all alike in the raw frame and that of one wave. Where few
+    observed antennas fit the frame's waves by chance, hidden ones are far off in the frame, and the weight keeps them
+    from drowning the batch.
+    """
+    whole, left = (values.abs().square().mean((1, 2)).sqrt() for values in (channel, clean))
+    return scale / (whole * left.clamp_min(1.0))
+
+
+def draw_size(recipe: SourceRecipe, whole: tuple[int, int], generator: Generator) -> tuple[int, int]:
+    """Rows and columns of a batch's arrays."""
+    sizes = recipe.arrays or (whole,)
+    weights = np.asarray(recipe.array_weights or np.ones(len(sizes)))
+    return sizes[generator.choice(len(sizes), p=weights / weights.sum())]
+
+
+def draw_view(recipe: SourceRecipe, size: tuple[int, int], generator: Generator) -> View:
+    """Place, roll and frequency of an array of ``size``."""
+    place, (roll, detune) = generator.random(2), generator.uniform(-1, 1, 2)
+    return View(
+        size, (place[0], place[1]), float(np.deg2rad(roll * recipe.roll_deg)), float(detune * recipe.bandwidth_hz / 2)
+    )
+
+
+def draw_mask(recipe: PretrainRecipe, size: tuple[int, int], generator: Generator) -> NDArray[np.bool_]:
+    """A mask bool [rows, cols] of a random kind; its ratio is low + (high - low) u^(1 / skew), u uniform."""
+    kinds = sorted(recipe.mask_kinds)
+    weights = np.array([recipe.mask_kinds[kind] for kind in kinds])
+    kind = kinds[generator.choice(len(kinds), p=weights / weights.sum())]
+    low, high = recipe.mask_ratio
+    ratio = low + (high - low) * generator.random() ** (1 / recipe.mask_ratio_skew)
+    return MASKS[kind](generator, 1, *size, ratio)[0, :, :, 0]
+
+
+def _draw_channels(
+    source: Source, recipe: SourceRecipe, view: View, generators: Sequence[Generator], device: torch.device
+) -> Tensor:
+    """One link [rows, cols] for each generator; those of which the view sees nothing are drawn again."""
+    channel = torch.zeros((len(generators), *view.size), dtype=torch.complex64, device=device)
+    left = np.arange(len(generators))
+    for _ in range(DRAWS):
+        links = np.array([generators[index].integers(len(source)) for index in left.tolist()])
+        offset_s = np.array([recipe.latest_s * generators[index].random() for index in left.tolist()])
+        channel[torch.from_numpy(left).to(device)] = source.channels(links, view, offset_s, device)
+        left = np.flatnonzero(~channel.abs().sum((1, 2)).cpu().numpy().astype(bool))
+        if not len(left):
+            return channel
+    raise InputError(
+        f"source.arrays: an array of {view.size[0]} x {view.size[1]} saw none of {DRAWS} links; give larger ones"
+    )
+
+
+def _received(channel: Tensor, mask: Tensor, recipe: SourceRecipe, generators: Sequence[Generator]) -> Tensor:
+    """What the observed antennas receive, 0 elsewhere."""
+    if recipe.snr_db is None:
+        return torch.where(mask, channel, 0)
+    low, high = recipe.snr_db
+    ratios = [10 ** (-g.uniform(low, high) / 20) * (g.random() >= recipe.noiseless) for g in generators]
+    power = channel.abs().square().mean((1, 2))
+    sigma = _stacked(ratios, channel.device).float() * (power / 2).sqrt()
+    noise = torch.view_as_complex(_normal(generators, (channel.shape[1], channel.shape[2]), channel.device))
+    return torch.where(mask, channel + sigma[:, None, None] * noise, 0)
+
+
+def _normal(generators: Sequence[Generator], size: tuple[int, int], device: torch.device) -> Tensor:
+    drawn = np.stack([g.standard_normal((*size, 2), dtype=np.float32) for g in generators])
+    return torch.from_numpy(drawn).to(device)
+
+
+def _stacked(values: Sequence[float | bool], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.array(values)).to(device)

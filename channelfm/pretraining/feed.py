@@ -1,0 +1,84 @@
+"""Batches in the order of steps: prepared in line, or ahead of the training by processes of their own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from channelfm.pretraining.batches import Batch, draw_examples
+from channelfm.pretraining.objectives import OBJECTIVES
+from channelfm.pretraining.recipe import PretrainRecipe
+from channelfm.pretraining.source import Source
+
+AHEAD = 2  # batches that wait for the training beyond those being prepared
+_CPU = torch.device("cpu")
+
+
+def prepare(source: Source, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device = _CPU) -> Batch:
+    """Samples ``numbers`` of the batch of a step, for the recipe's objective; the same with any number of threads."""
+    with one_thread():
+        examples = draw_examples(source, recipe, step, numbers, device)
+        return OBJECTIVES[recipe.objective.kind].prepare(examples, recipe)
+
+
+@contextmanager
+def feed(
+    source: Source, recipe: PretrainRecipe, steps: range, numbers: range, device: torch.device
+) -> Iterator[Iterator[Batch]]:
+    """The batches of ``steps`` on ``device``, in order; ``numbers`` are this process's share of each."""
+    if not recipe.workers:
+        yield (prepare(source, recipe, step, numbers, device) for step in steps)
+        return
+    from loky import ProcessPoolExecutor
+
+    executor = ProcessPoolExecutor(
+        recipe.workers, env={"OMP_NUM_THREADS": "1"}, initializer=_remember, initargs=(source, recipe, numbers)
+    )
+    try:
+        yield _ahead(executor, steps, recipe.workers + AHEAD, device)
+    finally:
+        executor.shutdown(wait=True, kill_workers=True)
+
+
+def _ahead(executor: Executor, steps: range, most: int, device: torch.device) -> Iterator[Batch]:
+    """Batches from worker processes, ``most`` of them asked for before they are needed."""
+    waiting: deque[Future[tuple[type[Batch], list[NDArray[Any]]]]] = deque()
+    left = iter(steps)
+    for _ in steps:
+        while len(waiting) < most and (step := next(left, None)) is not None:
+            waiting.append(executor.submit(_prepared, step))
+        kind, arrays = waiting.popleft().result()
+        yield kind(*(torch.from_numpy(array).to(device) for array in arrays))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch work with one thread: how a sum is cut among threads changes its last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+_REMEMBERED: list[Any] = []  # in a worker process: source, recipe, numbers
+
+
+def _remember(source: Source, recipe: PretrainRecipe, numbers: range) -> None:
+    _REMEMBERED[:] = [source, recipe, numbers]
+
+
+def _prepared(step: int) -> tuple[type[Batch], list[NDArray[Any]]]:
+    """A batch as arrays, which travel between processes faster than tensors."""
+    source, recipe, numbers = _REMEMBERED
+    batch = prepare(source, recipe, step, numbers)
+    return type(batch), [np.asarray(getattr(batch, item.name)) for item in fields(batch)]

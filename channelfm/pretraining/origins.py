@@ -1,0 +1,45 @@
+"""Checkpoints that a run builds on: the one it starts from, and the teacher that a distillation learns from."""
+
+from __future__ import annotations
+
+import hashlib
+
+from safetensors.torch import save as serialize
+from torch import nn
+
+from channelfm.checkpoints import load_model
+from channelfm.errors import InputError
+from channelfm.pretraining.recipe import PretrainRecipe
+
+START, TEACHER = "start", "teacher"
+
+
+def origins(recipe: PretrainRecipe) -> dict[str, str]:
+    """Names or paths of the checkpoints, by the part they play."""
+    named = {START: recipe.start_from, TEACHER: getattr(recipe.objective, TEACHER, None)}
+    return {part: checkpoint for part, checkpoint in named.items() if checkpoint is not None}
+
+
+def origin_hashes(recipe: PretrainRecipe) -> dict[str, str]:
+    """``start_sha256`` and ``teacher_sha256``, over names, shapes and values of the weights, where there are any.
+
+    Raises what :func:`channelfm.checkpoints.load_model` does.
+    """
+    networks = {part: load_model(checkpoint).network for part, checkpoint in origins(recipe).items()}
+    return {f"{part}_sha256": hashlib.sha256(serialize(net.state_dict())).hexdigest() for part, net in networks.items()}
+
+
+def start_from(network: nn.Module, checkpoint: str) -> None:
+    """Give a network the weights of a checkpoint; InputError if they are another network's."""
+    try:
+        network.load_state_dict(load_model(checkpoint).network.state_dict())
+    except RuntimeError as error:
+        raise InputError(
+            f"start_from = {checkpoint}: its weights do not fit predictor.model with predictor.model_options; "
+            "give those of the checkpoint"
+        ) from error
+
+
+def teacher_of(recipe: PretrainRecipe) -> nn.Module:
+    """The network of the objective's ``teacher``, which does not learn."""
+    return load_model(origins(recipe)[TEACHER]).network.requires_grad_(False)

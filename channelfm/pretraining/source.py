@@ -1,0 +1,265 @@
+"""Where training channels come from: arrays in memory, or paths from which channels are synthesised on the fly.
+
+A source answers for links (one polarisation of one snapshot that has a path) seen by a :class:`View`: an array of some
+size at some place, roll and frequency. From paths any view within the traced aperture costs the same, so augmentation
+is free; from arrays only sub-arrays can be cut out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from channelfm.arrays import UPA
+from channelfm.channels.compact import CompactPaths, expand
+from channelfm.config import Recipe
+from channelfm.errors import InputError
+from channelfm.tasks.extrapolation import usable_snapshots
+from channelfm.tasks.predictor import fold_frequency
+
+_ROUNDING = 1e-9  # in element spacings
+
+Integers = NDArray[np.int64]
+Float = NDArray[np.float64]
+
+
+class SourceRecipe(Recipe):
+    """How stored links become training channels.
+
+    ``arrays`` are the [rows, columns] that are trained on, one drawn for each batch with ``array_weights`` (alike if
+    empty), at random places within the stored array and with its spacing; empty: the whole stored array. ``mirror``
+    turns arrays around at random in rows and columns, which is again a channel of the same array, of the mirrored
+    scene. For paths only: ``roll_deg`` turns the array about its boresight by up to that angle where it fits,
+    ``bandwidth_hz`` draws the frequency within that band about the carrier, ``latest_s`` the time within that after
+    the snapshot (Doppler). ``snr_db`` is the range of signal-to-noise ratios, mean power over the array to noise power
+    per antenna, of noise that is added to the observed antennas of all samples but a share ``noiseless``; the target
+    stays clean.
+    """
+
+    arrays: tuple[tuple[int, int], ...] = ()
+    array_weights: tuple[float, ...] = ()
+    mirror: bool = True
+    roll_deg: float = Field(default=0.0, ge=0, le=180)
+    bandwidth_hz: float = Field(default=0.0, ge=0)
+    latest_s: float = Field(default=0.0, ge=0)
+    snr_db: tuple[float, float] | None = None
+    noiseless: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if any(min(size) < 1 for size in self.arrays):
+            raise ValueError("arrays: give [rows, columns] of at least 1")
+        if self.array_weights and len(self.array_weights) != len(self.arrays):
+            raise ValueError("array_weights: give one for each of arrays, or none")
+        if self.array_weights and (min(self.array_weights) < 0 or not sum(self.array_weights) > 0):
+            raise ValueError("array_weights: give shares of at least 0, not all 0")
+        if self.snr_db is not None and self.snr_db[0] > self.snr_db[1]:
+            raise ValueError("snr_db: give [low, high] with low <= high")
+        return self
+
+
+@dataclass(frozen=True)
+class View:
+    """An array that links are seen by: ``size`` (rows, columns); ``place`` in [0, 1)^2, its share of the way from the
+    first to the last row and column at which it fits; ``roll_rad``; ``detune_hz``, the frequency less the carrier."""
+
+    size: tuple[int, int]
+    place: tuple[float, float] = (0.0, 0.0)
+    roll_rad: float = 0.0
+    detune_hz: float = 0.0
+
+    def corner(self, rows: int, cols: int) -> tuple[int, int]:
+        """Row and column of the stored array at which the view begins."""
+        free = rows - self.size[0] + 1, cols - self.size[1] + 1
+        return int(self.place[0] * free[0]), int(self.place[1] * free[1])
+
+
+class Source(Protocol):
+    """Links to train on; ``len`` is their number. Travels to other processes by pickle."""
+
+    def __len__(self) -> int:
+        """Number of links."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the largest array that fits into all links' apertures."""
+        ...
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all that channels depend on."""
+        ...
+
+    def check(self, recipe: SourceRecipe, spacing_wavelengths: float) -> None:
+        """InputError if the source cannot give what the recipe asks for."""
+        ...
+
+    def channels(self, links: Integers, view: View, offset_s: Float, device: torch.device) -> Tensor:
+        """Channels complex64 [N, rows, cols] on ``device`` of ``links`` [N], ``offset_s`` [N] after their snapshots.
+
+        All-zero where the view's antennas see nothing of a link.
+        """
+        ...
+
+
+class ArraySource:
+    """Channels complex64 [S, rows, cols, F] in memory; every frequency of a snapshot with a path is a link.
+
+    Raises InputError when none has any, or on NaN and infinity.
+    """
+
+    def __init__(self, grid: NDArray[np.complex64]) -> None:
+        self.grid = fold_frequency(usable_snapshots(grid))
+        self.grid = self.grid[self.grid.any(axis=(1, 2))]
+        if not len(self.grid):
+            raise InputError("no training channel has any path: generate a data set with links that do")
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """See :class:`Source`."""
+        return self.grid.shape[1], self.grid.shape[2]
+
+    def fingerprint(self) -> str:
+        """See :class:`Source`."""
+        return _sha256([self.grid])
+
+    def check(self, recipe: SourceRecipe, spacing_wavelengths: float) -> None:
+        """See :class:`Source`."""
+        check_sizes(self, recipe)
+        for name in ("roll_deg", "bandwidth_hz", "latest_s"):
+            if getattr(recipe, name) > 0:
+                raise InputError(
+                    f"source.{name} = {getattr(recipe, name)}: needs paths, and this data set holds channels; "
+                    "set it to 0 or generate the data with -s channel.storage=paths"
+                )
+
+    def channels(self, links: Integers, view: View, offset_s: Float, device: torch.device) -> Tensor:
+        """See :class:`Source`; a view only cuts."""
+        row, col = view.corner(*self.size)
+        cut = self.grid[links, row : row + view.size[0], col : col + view.size[1]]
+        return torch.from_numpy(cut).to(device)
+
+
+class PathSource:
+    """Compact paths, as ``Dataset.paths`` gives them, of one or several data sets and any number of arrays.
+
+    Raises InputError when no link has any path.
+    """
+
+    def __init__(self, paths: Sequence[tuple[UPA, CompactPaths]]) -> None:
+        alike: dict[tuple[UPA, int], list[CompactPaths]] = {}
+        for array, compact in paths:
+            if compact.has_path.any():
+                # Where an array stands and looks does not matter to channels relative to it.
+                local = dataclasses.replace(array, position=(0.0, 0.0, 0.0), orientation_rad=(0.0, 0.0, 0.0))
+                seen = dataclasses.replace(compact.select(compact.has_path), array=local)
+                alike.setdefault((local, compact.polarizations), []).append(seen)
+        if not alike:
+            raise InputError("no training channel has any path: generate a data set with links that do")
+        self.records = [CompactPaths.concatenate(parts) for parts in alike.values()]
+        links = [len(record) * record.array.num_polarizations for record in self.records]
+        self._ends = np.cumsum(links)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """See :class:`Source`."""
+        arrays = [record.array for record in self.records]
+        return min(array.rows for array in arrays), min(array.cols for array in arrays)
+
+    def fingerprint(self) -> str:
+        """See :class:`Source`."""
+        values: list[Any] = []
+        for record in self.records:
+            values += [getattr(record, item.name) for item in dataclasses.fields(record)]
+        return _sha256(values)
+
+    def check(self, recipe: SourceRecipe, spacing_wavelengths: float) -> None:
+        """See :class:`Source`."""
+        check_sizes(self, recipe)
+        for record in self.records:
+            if record.array.spacing_wavelengths != spacing_wavelengths:
+                raise InputError(
+                    f"predictor.frame.spacing_wavelengths = {spacing_wavelengths}, but the data set's array has "
+                    f"{record.array.spacing_wavelengths}: set it to that"
+                )
+
+    def channels(self, links: Integers, view: View, offset_s: Float, device: torch.device) -> Tensor:
+        """See :class:`Source`."""
+        response = torch.empty((len(links), *view.size), dtype=torch.complex64, device=device)
+        owner = np.searchsorted(self._ends, links, side="right")
+        for number in np.unique(owner):
+            record, mine = self.records[number], owner == number
+            within = links[mine] - (self._ends[number - 1] if number else 0)
+            snapshot, polarization = np.divmod(within, record.array.num_polarizations)
+            found = expand(
+                record,
+                _placed(record.array, view),
+                record.array.carrier_hz + view.detune_hz,
+                snapshot,
+                offset_s[mine],
+                str(device),
+            )
+            split = found.reshape(len(snapshot), -1, *view.size)
+            chosen = torch.from_numpy(polarization).to(device)
+            response[torch.from_numpy(mine).to(device)] = split[torch.arange(len(snapshot), device=device), chosen]
+        return response
+
+
+def check_sizes(source: Source, recipe: SourceRecipe) -> None:
+    """InputError for an array of the recipe that does not fit into the source's."""
+    for rows, cols in recipe.arrays:
+        if rows > source.size[0] or cols > source.size[1]:
+            raise InputError(
+                f"source.arrays: {rows} x {cols} does not fit into the data set's array of "
+                f"{source.size[0]} x {source.size[1]}; give smaller ones"
+            )
+
+
+def _placed(traced: UPA, view: View) -> UPA:
+    """The view's array in the plane of the traced one, whose centre is the origin.
+
+    A rolled one keeps its centre where its elements stay within the traced aperture, and is moved in where not; where
+    it does not fit at all it is not rolled.
+    """
+    rows, cols = view.size
+    row, col = view.corner(traced.rows, traced.cols)
+    up = row + (rows - 1) / 2 - (traced.rows - 1) / 2
+    across = col + (cols - 1) / 2 - (traced.cols - 1) / 2
+    roll, cosine, sine = view.roll_rad, abs(np.cos(view.roll_rad)), abs(np.sin(view.roll_rad))
+    height = ((rows - 1) * cosine + (cols - 1) * sine) / 2
+    width = ((cols - 1) * cosine + (rows - 1) * sine) / 2
+    room_up, room_across = (traced.rows - 1) / 2 - height, (traced.cols - 1) / 2 - width
+    if min(room_up, room_across) < -_ROUNDING:
+        roll = 0.0
+    elif roll:
+        up, across = (
+            np.clip(at, -max(room, 0.0), max(room, 0.0)) for at, room in ((up, room_up), (across, room_across))
+        )
+    position = (0.0, float(across) * traced.spacing_m, float(up) * traced.spacing_m)
+    return dataclasses.replace(traced, rows=rows, cols=cols, position=position, orientation_rad=(0.0, 0.0, roll))
+
+
+def _sha256(values: Sequence[Any]) -> str:
+    digest = hashlib.sha256()
+    for value in values:
+        if isinstance(value, np.ndarray):
+            digest.update(f"{value.shape} {value.dtype}".encode())
+            digest.update(np.ascontiguousarray(value).data)
+        else:
+            digest.update(repr(value).encode())
+    return digest.hexdigest()

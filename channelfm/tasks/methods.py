@@ -1,0 +1,25 @@
+"""Every way to use a network as a Predictor: one visible dict."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from channelfm.errors import InputError
+from channelfm.tasks.diffusion_predictor import DiffusionPredictor
+from channelfm.tasks.network_predictor import NetworkPredictor, PredictorRecipe
+from channelfm.tasks.one_shot_predictor import OneShotPredictor
+from channelfm.tasks.wavefield_predictor import WavefieldPredictor
+
+# PredictorRecipe.method -> the class that asks the network so
+METHODS: dict[str, type[NetworkPredictor]] = {
+    "diffusion": DiffusionPredictor,
+    "one-shot": OneShotPredictor,
+    "wavefield": WavefieldPredictor,
+}
+
+
+def predictor_of(network: nn.Module, recipe: PredictorRecipe, batch_size: int = 64) -> NetworkPredictor:
+    """The Predictor of a network and its recipe; it works where the network lies and in its precision."""
+    if recipe.method not in METHODS:
+        raise InputError(f"method '{recipe.method}': no such way to use a network; use one of: {', '.join(METHODS)}")
+    return METHODS[recipe.method](network, recipe, batch_size)

@@ -1,0 +1,143 @@
+"""What every Predictor around a network has in common: checks, frequencies, frame, batches, device.
+
+A method (:mod:`channelfm.tasks.methods`) adds only how a network's answer is obtained in the frame.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from channelfm.config import Recipe
+from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
+from channelfm.errors import InputError
+from channelfm.tasks.predictor import check_observation, fold_frequency, unfold_frequency
+from channelfm.tokens.canonical import FrameRecipe, find_frame, from_canonical, to_canonical
+
+
+class PredictorRecipe(Recipe):
+    """All that is needed, beside weights, to use a model.
+
+    ``method`` is how the network is asked, a key of :data:`channelfm.tasks.methods.METHODS`; ``model`` and
+    ``model_options`` name the network in ``models.zoo``; ``frame`` is the frame it was trained in; ``latent`` gives a
+    one-shot network Gaussian noise (a generator) instead of zeros; ``noise_seed`` fixes all noise, so that prediction
+    is deterministic and independent of how samples are batched. ``diffusion`` and the sampler's kind and steps concern
+    the method ``diffusion`` alone; ``sampler.data_consistency`` holds for every method.
+    """
+
+    name: str = "cddim-canonical"
+    method: Literal["diffusion", "one-shot", "wavefield"] = "diffusion"
+    model: str = "cddim-demo"
+    model_options: dict[str, int | bool] = Field(default_factory=dict)
+    frame: FrameRecipe = FrameRecipe()
+    diffusion: DiffusionRecipe = DiffusionRecipe()
+    sampler: SamplerRecipe = SamplerRecipe()
+    latent: bool = False
+    noise_seed: int = 0
+
+
+@runtime_checkable
+class TokenNetwork(Protocol):
+    """A network with features: ``features(noisy, step, observed, mask)`` gives [N, tokens, width]."""
+
+    def features(self, noisy: Tensor, step: Tensor, observed: Tensor, mask: Tensor) -> Tensor:
+        """Arguments as the network's forward."""
+        ...
+
+
+class NetworkPredictor(ABC):
+    """Predictor around a network; frequencies are treated as separate narrow-band samples.
+
+    Works on the device and in the precision of the network's parameters: move or cast the network, not the predictor.
+    Observed antennas keep their values exactly (unless ``sampler.data_consistency`` is off), and a sample whose
+    observed antennas are all zero, a link without any path, is answered with zeros.
+    """
+
+    def __init__(self, network: nn.Module, recipe: PredictorRecipe, batch_size: int = 64) -> None:
+        self.name = recipe.name
+        self.network = network.eval()
+        self.recipe = recipe
+        self.batch_size = batch_size
+
+    @torch.no_grad()
+    def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
+        """Full channels from partial ones; see :class:`channelfm.tasks.predictor.Predictor`."""
+        observed, mask = check_observation(observed, mask)
+        partial, seen = fold_frequency(observed), fold_frequency(mask)
+        if not seen.any(axis=(1, 2)).all():
+            raise InputError("the mask hides every antenna at some frequency: observe at least one at each")
+        result = np.zeros_like(partial)
+        keeps = self.recipe.sampler.data_consistency
+        asked = np.flatnonzero(partial.any(axis=(1, 2)) & ~(keeps & seen.all(axis=(1, 2))))
+        for start in range(0, len(asked), self.batch_size):
+            batch = asked[start : start + self.batch_size]
+            given = (torch.from_numpy(array[batch]).to(self.device) for array in (partial, seen))
+            result[batch] = self.reconstruct(*given).cpu().numpy()
+        if keeps:
+            result = np.where(seen, partial, result)
+        return unfold_frequency(result, observed.shape[3])
+
+    def embed(self, channel: NDArray[np.complex64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features of full channels, where the network has any (see :meth:`FramePredictor.embed`); else InputError."""
+        raise InputError(f"model '{self.recipe.model}' has no tokens to give as features: use a 'cddim' one")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return next(self.network.parameters()).device
+
+    @abstractmethod
+    def reconstruct(self, partial: Tensor, seen: Tensor) -> Tensor:
+        """Channels complex64 [N, rows, cols] from partial ones and their bool mask, all on the network's device."""
+
+
+class FramePredictor(NetworkPredictor):
+    """A Predictor whose network works in a frame (``recipe.frame``)."""
+
+    @torch.no_grad()
+    def embed(self, channel: NDArray[np.complex64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features of full channels complex64 [snapshot, row, column, frequency], for one's own head.
+
+        Returns float32 [snapshot, frequency * token, width] and its mean over tokens [snapshot, width].
+        Raises InputError for a network without tokens and for no channel at all.
+        """
+        if not isinstance(self.network, TokenNetwork):
+            return super().embed(channel)
+        channel, everything = check_observation(channel, np.ones((1, 1, 1, 1), dtype=bool))
+        if not len(channel):
+            raise InputError("no channel to take features of: give at least one snapshot")
+        folded = torch.from_numpy(fold_frequency(channel))
+        seen = torch.from_numpy(fold_frequency(everything))
+        parts = []
+        for start in range(0, len(folded), self.batch_size):
+            some, all_seen = (part[start : start + self.batch_size].to(self.device) for part in (folded, seen))
+            clean = torch.view_as_real(to_canonical(some, find_frame(some, all_seen, self.recipe.frame)))
+            noisy, step = self.feature_input(clean)
+            parts.append(self.network.features(noisy, step, clean, all_seen).float().cpu())
+        tokens = torch.cat(parts).reshape(len(channel), -1, parts[0].shape[2]).numpy()
+        return tokens, tokens.mean(axis=1)
+
+    def reconstruct(self, partial: Tensor, seen: Tensor) -> Tensor:
+        """See :meth:`NetworkPredictor.reconstruct`."""
+        frame = find_frame(partial, seen, self.recipe.frame)
+        known = torch.view_as_real(torch.where(seen, to_canonical(partial, frame), 0))
+        return from_canonical(torch.view_as_complex(self.fill(known, seen).float().contiguous()), frame)
+
+    @abstractmethod
+    def fill(self, known: Tensor, seen: Tensor) -> Tensor:
+        """Channels float [N, rows, cols, 2] in the frame from ``known`` (0 where hidden) and bool ``seen``."""
+
+    @abstractmethod
+    def feature_input(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """The network's arguments ``noisy`` and ``step`` from which features of ``clean`` channels are taken."""
+
+    def noise(self, like: Tensor) -> Tensor:
+        """Gaussian noise shaped as ``like`` [N, ...], the same for every sample: fixed by ``recipe.noise_seed``."""
+        generator = torch.Generator().manual_seed(self.recipe.noise_seed)
+        return torch.randn(like.shape[1:], generator=generator).to(like.device).expand_as(like)

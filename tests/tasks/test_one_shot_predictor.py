@@ -1,0 +1,59 @@
+import numpy as np
+import torch
+
+from channelfm.tasks.network_predictor import PredictorRecipe
+from channelfm.tasks.one_shot_predictor import OneShotPredictor
+from channelfm.tokens.canonical import FrameRecipe
+
+
+class Recorder(torch.nn.Module):
+    """Keeps what it is asked and answers with one plus its ``noisy`` input."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.asked = []
+
+    def forward(self, noisy, step, observed, mask):
+        self.asked.append((noisy, step, observed, mask))
+        return noisy + 1
+
+
+def observation():
+    generator = np.random.default_rng(0)
+    mask = generator.random((3, 4, 6, 1)) < 0.5
+    mask[:, 0, 0] = True
+    values = generator.standard_normal((3, 4, 6, 1)) + 1j * generator.standard_normal((3, 4, 6, 1))
+    return np.where(mask, values, 0).astype(np.complex64), mask
+
+
+def test_the_network_is_asked_once_at_step_0_from_nothing():
+    observed, mask = observation()
+    recipe = PredictorRecipe(method="one-shot", frame=FrameRecipe(kind="raw"))
+    network = Recorder()
+    result = OneShotPredictor(network, recipe).predict(observed, mask)
+    ((noisy, step, known, seen),) = network.asked
+    assert not noisy.any()
+    assert step.tolist() == [0, 0, 0]
+    assert np.array_equal(seen.numpy(), mask[..., 0])
+    rms = np.sqrt((np.abs(observed) ** 2).sum((1, 2, 3)) / mask.sum((1, 2, 3)))
+    np.testing.assert_allclose(torch.view_as_complex(known), observed[..., 0] / rms[:, None, None], rtol=1e-5)
+    # In the raw frame the answer 1 + 1j means one RMS of the observation in either part.
+    hidden = ~mask
+    expected = np.broadcast_to(((1 + 1j) * rms)[:, None, None, None], mask.shape)
+    np.testing.assert_allclose(result[hidden], expected[hidden], rtol=1e-5)
+    np.testing.assert_array_equal(result[mask], observed[mask])
+
+
+def test_a_generator_is_given_noise_that_the_seed_fixes():
+    observed, mask = observation()
+    asked = []
+    for seed in (1, 1, 2):
+        network = Recorder()
+        recipe = PredictorRecipe(method="one-shot", latent=True, noise_seed=seed)
+        OneShotPredictor(network, recipe).predict(observed, mask)
+        asked.append(network.asked[0][0])
+    assert torch.equal(asked[0], asked[1])
+    assert not torch.equal(asked[0], asked[2])
+    assert torch.equal(asked[0][0], asked[0][2])  # the same for every sample, whatever the batch
+    assert 0.7 < float(asked[0].std()) < 1.3
