@@ -7,6 +7,7 @@ Modules load inside the verbs, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from channelfm.datasets.dataset import Dataset
 
 INTERRUPTED = 130  # the shell's 128 + SIGINT
+RATIOS_PER_TABLE = 4  # mask ratios that fit into a terminal of 100 columns
 
 
 class _Verbs(TyperGroup):
@@ -187,23 +189,32 @@ def export(
 
 @app.command(epilog="Example: channelfm pretrain pretrain-cddim-demo --data data/mini --out runs/mini -s steps=500")
 def pretrain(
-    data: Annotated[Path, typer.Option(metavar="DATASET", help="A data set's folder.")],
+    data: Annotated[list[Path], typer.Option(metavar="DATASET", help="A data set's folder; repeat for several.")],
     recipe: RecipeFile = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where checkpoint and logs go.")] = Path("runs/pretrain"),
+    max_seconds: Annotated[float | None, typer.Option(min=0, help="Stop after that time; run again to go on.")] = None,
     config: Config = None,
     settings: Setting = None,
 ) -> None:
-    """Train a model on the split "train" of a data set; interrupted runs resume."""
+    """Train a model on the split "train" of data sets; interrupted runs resume."""
+    # Before torch loads OpenMP: threads that spin for long while they wait take the cores from those that work, such as
+    # the process that prepares batches (3 to 10 times slower where cores are shared).
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from channelfm.config import load_recipe
     from channelfm.datasets.dataset import open_dataset
-    from channelfm.pretraining.loop import pretrain as train
+    from channelfm.pretraining.data import source_of, validation_grid
+    from channelfm.pretraining.loop import StoppedError, pretrain_from
     from channelfm.pretraining.recipe import PretrainRecipe
 
     choice = load_recipe(PretrainRecipe, _the_recipe(recipe, config), settings or ())
-    dataset = open_dataset(data)
-    channels = dataset.load("train")
-    validation = dataset.load("val") if "val" in dataset.splits else channels.select(slice(0, 0))
-    _print_checkpoint(train(choice, channels.grid, validation.grid, out))
+    datasets = [open_dataset(folder) for folder in data]
+    validation = validation_grid(datasets, choice.validation_links)
+    try:
+        checkpoint = pretrain_from(choice, source_of(datasets), validation, out, max_seconds)
+    except StoppedError as stop:
+        print(f"{out}: {stop}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from stop
+    _print_checkpoint(checkpoint)
 
 
 @app.command(epilog="Example: channelfm benchmark bench-extrapolation --quick --out runs/bench")
@@ -212,15 +223,21 @@ def benchmark(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results.json and report.html go.")] = (
         Path("runs/benchmark")
     ),
-    quick: Annotated[bool, typer.Option("--quick", help="Measure few snapshots.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure little, as the recipe says under 'quick'.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows here too.")] = None,
     config: Config = None,
     settings: Setting = None,
 ) -> None:
-    """Measure predictors, networks and classical ones alike: table, figures, report."""
-    from channelfm.benchmark.recipe import benchmark as measure
+    """Measure predictors, networks and classical ones alike: table, figures, report; interrupted runs resume."""
+    from channelfm.benchmark.run import write_results
+    from channelfm.benchmark.suite import benchmark as measure
 
     results = measure(_the_recipe(recipe, config), out, quick, settings or ())
     _print_rows(results["rows"])
+    for note in results.get("notes", ()):
+        print(f"note: {note}")
+    if json_file is not None:
+        write_results(json_file, results)
     print(f"{out / 'report.html'} and {out / 'results.json'}")
 
 
@@ -333,20 +350,28 @@ def _print_checkpoint(folder: Path) -> None:
 
 
 def _print_rows(rows: Sequence[Row]) -> None:
-    """NMSE in dB (mean and median) and time of every predictor at every mask ratio."""
+    """NMSE in dB (mean and median) and time of every predictor by mask ratio: a table for each set, SNR and mask."""
     from rich.console import Console
     from rich.table import Table
 
-    ratios = sorted({row["mask_ratio"] for row in rows})
-    table = Table(title="NMSE in dB: mean / median over links")
-    table.add_column("mask ratio", no_wrap=True)
-    for heading in (*(f"{ratio:g}" for ratio in ratios), "ms / link"):
-        table.add_column(heading, justify="right")
-    for name in dict.fromkeys(row["predictor"] for row in rows):
-        own = {row["mask_ratio"]: row for row in rows if row["predictor"] == name}
-        cells = [f"{own[ratio]['nmse_db']:.1f} / {own[ratio]['nmse_median_db']:.1f}" for ratio in ratios]
-        table.add_row(name, *cells, f"{max(row['latency_ms'] for row in own.values()):.3g}")
-    Console().print(table)
+    whole = [row for row in rows if row["group"] == "all"]
+    several = len({row["set"] for row in whole}) > 1
+    for part, snr, kind in dict.fromkeys((row["set"], row["snr_db"], row["mask_kind"]) for row in whole):
+        here = [row for row in whole if (row["set"], row["snr_db"], row["mask_kind"]) == (part, snr, kind)]
+        ratios = sorted({row["mask_ratio"] for row in here})
+        about = [part] if several else []
+        about += [f"{kind} mask"] + ([] if snr is None else [f"{snr:g} dB SNR"])
+        for start in range(0, len(ratios), RATIOS_PER_TABLE):
+            shown = ratios[start : start + RATIOS_PER_TABLE]
+            table = Table(title=f"{', '.join(about)}: NMSE in dB, mean / median over links")
+            table.add_column("mask ratio", no_wrap=True)
+            for heading in (*(f"{ratio:g}" for ratio in shown), "ms / link"):
+                table.add_column(heading, justify="right")
+            for name in dict.fromkeys(row["predictor"] for row in here):
+                own = {row["mask_ratio"]: row for row in here if row["predictor"] == name}
+                cells = [f"{own[ratio]['nmse_db']:.1f} / {own[ratio]['nmse_median_db']:.1f}" for ratio in shown]
+                table.add_row(name, *cells, f"{max(row['latency_ms'] for row in own.values()):.3g}")
+            Console().print(table)
 
 
 def _print_environment() -> None:

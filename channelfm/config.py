@@ -80,16 +80,25 @@ def parse_recipe(model: type[RecipeT], values: dict[str, Any], source: str) -> R
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Field names of the (possibly nested) model at an error's location."""
+    """Field names of the (possibly nested) model at an error's location; a union's member goes by its tag there."""
+    members: list[type[BaseModel]] = []
     for part in location:
+        tagged = [item for item in members if isinstance(part, str) and part in _defaults(item)]
+        if tagged:
+            model = tagged[0]
+            continue
         annotation = (
             model.model_fields[part].annotation if isinstance(part, str) and part in model.model_fields else None
         )
         candidates = [annotation, *getattr(annotation, "__args__", ())]
-        nested = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
-        if nested:
-            model = nested[0]
+        members = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
+        if members:
+            model = members[0]
     return list(model.model_fields)
+
+
+def _defaults(model: type[BaseModel]) -> list[Any]:
+    return [field.default for field in model.model_fields.values()]
 
 
 def set_dotted(values: dict[str, Any], override: str) -> None:

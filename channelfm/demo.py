@@ -20,7 +20,8 @@ import numpy as np
 from pydantic import Field
 
 from channelfm.baselines import BASELINES
-from channelfm.benchmark.recipe import describe_array, flights_of, show_example
+from channelfm.benchmark.content import flights_of, show_example
+from channelfm.benchmark.links import describe_array
 from channelfm.benchmark.report import ReportContent, write_report
 from channelfm.benchmark.run import Results, evaluate, versions, write_results
 from channelfm.checkpoints import load_model
@@ -137,7 +138,8 @@ def _evaluate(
     recipe = settings.evaluation
     channels, left_out = measured_channels(recipe, dataset)
     tell.start()
-    rows = evaluate(predictors, channels.grid, recipe.mask_ratios, recipe.seed, tell.progress)
+    spacing = channels.spacing_wavelengths
+    rows = evaluate(predictors, channels.grid, recipe.mask_ratios, recipe.seed, tell.progress, spacing, recipe.split)
     results = Results(
         rows=rows, scene=dataset.scenes[0], seed=settings.data.seed, versions=versions(), left_out=left_out
     )
@@ -178,7 +180,7 @@ def _report(
         flights=flights_of(dataset, name, evaluation.split),
         array_position_m=array.position,
         rayleigh_distance_m=array.rayleigh_distance_m,
-        example=show_example(predictors, channels, max(evaluation.mask_ratios), evaluation.seed),
+        examples=[show_example(predictors, channels, max(evaluation.mask_ratios), evaluation.seed)],
         settings={
             "data set": f"{dataset.folder.name}: {len(dataset)} links, traced by: {', '.join(methods)}",
             "model": f"{training.predictor.model}, {training.predictor.frame.kind} frame",

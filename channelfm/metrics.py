@@ -9,17 +9,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from channelfm.errors import InputError
-from channelfm.units import power_to_db
+from channelfm.units import power_to_db, rayleigh_distance
+from channelfm.waves.spherical import coarse_spherical_wave
 
 Float = NDArray[np.float64]
 Complex = NDArray[np.complexfloating]
 
 DECIBEL_FLOOR = -200.0  # exact reconstruction; complex64 cannot show less, and JSON has no minus infinity
 _SSIM_WINDOW_SIGMA = 1.5  # antennas; Wang et al. 2004
+# Search for the polar-domain peak of a full channel: on 64 x 64 ray-traced channels, 2 starts find the peak of a search
+# with 4 starts, twice the rings and twice the oversampling in 99 of 100 cases, in a sixth of its time.
+_PEAK_RINGS, _PEAK_STARTS, _PEAK_STEPS = 8, 2, 4
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,19 @@ class Summary:
     mean_db: float
     median_db: float
     p90_db: float
+
+
+@dataclass(frozen=True)
+class PolarPeaks:
+    """Strongest points of polar-domain spectra: where a spherical wave collects most of a channel's energy.
+
+    ``sines`` float64 [N, 2]: the direction's components along the array's columns (y) and rows (z); ``inverse_range``
+    float64 [N]: 1 / distance per wavelength, 0 for a plane wave. A channel that is zero everywhere has its peak at
+    boresight and infinity.
+    """
+
+    sines: Float
+    inverse_range: Float
 
 
 def nmse(estimate: Complex, truth: Complex) -> Float:
@@ -98,6 +116,43 @@ def ssim(estimate: Complex, truth: Complex) -> Float:
     similarity = (2 * mean_1 * mean_2 + luminance_floor) * (2 * covariance + contrast_floor)
     similarity /= (mean_1**2 + mean_2**2 + luminance_floor) * (variance_1 + variance_2 + contrast_floor)
     return np.asarray(similarity.mean(axis=(1, 2, 3)))
+
+
+def polar_peaks(channels: Complex, spacing_wavelengths: float = 0.5) -> PolarPeaks:
+    """Strongest points of the polar-domain spectra of channels [N, rows, cols] or [N, rows, cols, F] (the first of F).
+
+    Found on a de-chirped FFT (SPEC 3) and moved off its grid by Gauss-Newton steps, so that the answer does not snap
+    to a codebook's rings and beams. Raises InputError on another shape.
+    """
+    channels = np.asarray(channels)
+    if channels.ndim not in (3, 4):
+        raise InputError(f"polar peaks are of maps [sample, row, column(, frequency)]; this has shape {channels.shape}")
+    maps = channels if channels.ndim == 3 else channels[..., 0]
+    field = torch.from_numpy(np.ascontiguousarray(maps, dtype=np.complex64))
+    everything = torch.ones(1, 1, 1, dtype=torch.bool)
+    search = {"num_ranges": _PEAK_RINGS, "starts": _PEAK_STARTS, "iterations": _PEAK_STEPS}
+    found = coarse_spherical_wave(field, everything, spacing_wavelengths, **search)
+    silent = ~np.any(maps != 0, axis=(1, 2))
+    sines = found.direction[:, 1:].double().numpy()
+    return PolarPeaks(
+        np.where(silent[:, None], 0.0, sines), np.where(silent, 0.0, found.inverse_range.double().numpy())
+    )
+
+
+def polar_peak_errors(
+    found: PolarPeaks, true: PolarPeaks, rows: int, cols: int, spacing_wavelengths: float = 0.5
+) -> tuple[Float, Float]:
+    """Distance between polar-domain peaks, in direction and in inverse range, each float64 [N].
+
+    The direction's error is that of the two sines, each in beamwidths lambda / (N d) of its side (a side of one element
+    has no beam and does not count), as one Euclidean distance. The error of the inverse range is in inverse Rayleigh
+    distances lambda / (2 D^2) of the diagonal aperture: a user at half the Rayleigh distance has the value 2.
+    """
+    resolution = spacing_wavelengths * np.array([cols if cols > 1 else 0, rows if rows > 1 else 0])
+    direction = np.linalg.norm((found.sines - true.sines) * resolution, axis=1)
+    aperture = float(np.hypot(rows - 1, cols - 1)) * spacing_wavelengths
+    inverse_range = np.abs(found.inverse_range - true.inverse_range) * rayleigh_distance(aperture, 1.0)
+    return direction, inverse_range
 
 
 def bootstrap_interval(

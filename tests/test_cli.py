@@ -100,15 +100,17 @@ def test_pretrain_then_info_then_benchmark(channelfm, small_recipe, tmp_path):
     assert shown.exit_code == 0, shown.stderr
     assert "checkpoint 'cddim-canonical', cddim-demo, 1." in shown.output
     predictors = ["zero-filling", str(model / "checkpoint")]
-    bench.write_text(
-        yaml.safe_dump({"name": "b", "dataset": str(data), "split": "train", "predictors": predictors, "seed": 4})
-    )
-    measured = channelfm("benchmark", "--config", bench, "--out", tmp_path / "out", "-s", "mask_ratios=[0.5]")
+    part = {"dataset": str(data), "split": "train"}
+    bench.write_text(yaml.safe_dump({"name": "b", "sets": [part], "predictors": predictors, "seeds": [4]}))
+    rows, masks = tmp_path / "rows.json", "masks=[{ratios: [0.5]}]"
+    measured = channelfm("benchmark", "--config", bench, "--out", tmp_path / "out", "--json", rows, "-s", masks)
     assert measured.exit_code == 0, measured.stderr
     assert re.search(r"zero-filling\W+-?\d", measured.output)
     assert (tmp_path / "out/report.html").is_file()
     written = json.loads((tmp_path / "out/results.json").read_text())
-    assert [row["predictor"] for row in written["rows"]] == ["zero-filling", "cddim-canonical"]
+    whole = [row["predictor"] for row in written["rows"] if row["group"] == "all"]
+    assert whole == ["zero-filling", "cddim-canonical"]
+    assert json.loads(rows.read_text()) == written
     assert_one_line(channelfm("pretrain", "pretrain-cddim-demo", "--data", "none", "--out", model), "none")
 
 
@@ -174,6 +176,9 @@ def test_a_bad_box_is_one_line(channelfm, write_map, tmp_path, bbox):
         (("generate", "laetwin-mini", "--out", "/dev/null/x"), "/dev/null"),
         (("pretrain", "--data", "no-data"), "one recipe"),
         (("benchmark", "no-such-bench"), "no such recipe"),
+        (("benchmark", "bench-extrapolation", "-s", "predictors=[magic]"), "magic.*zero-filling"),
+        (("benchmark", "bench-extrapolation", "-s", "predictors=[runs/a/checkpoint]"), "channelfm pretrain.*runs/a"),
+        (("benchmark", "bench-extrapolation", "-s", "masks.0.ratios=[1.5]"), "masks.0.ratios.0"),
         (("info", "no-such-thing"), "no-such-thing"),
         (("demo", "--osm", "no-such-map.osm"), "no-such-map"),
         (("demo", "-s", "data.array.rouws=3"), "rouws"),

@@ -1,9 +1,11 @@
 import contextlib
+from typing import Annotated, Literal
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from channelfm.config import Recipe, find_recipe, load_recipe, parse_recipe, set_dotted
 from channelfm.errors import InputError
@@ -14,10 +16,21 @@ class Part(Recipe):
     names: tuple[str, ...] = ()
 
 
+class Round(Recipe):
+    kind: Literal["round"] = "round"
+    radius: float = 1.0
+
+
+class Square(Recipe):
+    kind: Literal["square"] = "square"
+    side: float = 1.0
+
+
 class Whole(Recipe):
     seed: int = 0
     part: Part = Part()
     parts: tuple[Part, ...] = ()
+    shape: Annotated[Round | Square, Field(discriminator="kind")] = Round()
 
 
 def write(tmp_path, text):
@@ -41,6 +54,7 @@ def test_an_override_makes_the_mapping_that_the_file_left_out(tmp_path):
     [
         ("sead: 1", "unknown key 'sead'.*seed, part"),
         ("part: {rows: 8, columns: 8}", "unknown key 'part.columns'.*rows, names"),
+        ("shape: {kind: square, radius: 2}", "unknown key 'shape.square.radius'.*kind, side"),
         ("part: {rows: many}", "part.rows"),
         ("[1, 2]", "mapping"),
         ("a: [", "not valid YAML"),

@@ -1,8 +1,20 @@
 import numpy as np
 import pytest
 
+from channelfm.arrays import spherical_wave
 from channelfm.errors import InputError
-from channelfm.metrics import DECIBEL_FLOOR, bootstrap_interval, bounded_db, nmse, psnr, ssim, summary
+from channelfm.metrics import (
+    DECIBEL_FLOOR,
+    PolarPeaks,
+    bootstrap_interval,
+    bounded_db,
+    nmse,
+    polar_peak_errors,
+    polar_peaks,
+    psnr,
+    ssim,
+    summary,
+)
 
 
 def random_channels(*shape, seed=0):
@@ -99,3 +111,43 @@ def test_other_refusals():
         ssim(np.ones((2, 3)), np.ones((2, 3)))
     with pytest.raises(InputError, match="at least one value"):
         bootstrap_interval(np.array([]))
+
+
+def spherical_channels(sines, ranges, rows=24, cols=32):
+    """Spherical waves [N, rows, cols] from directions (u_y, u_z) [N, 2] at ranges [N] in wavelengths."""
+    sines, ranges = np.asarray(sines, dtype=float), np.asarray(ranges, dtype=float)
+    forward = np.sqrt(1 - (sines**2).sum(axis=1, keepdims=True))
+    return spherical_wave(rows, cols, ranges[:, None] * np.concatenate([forward, sines], axis=1))
+
+
+def test_polar_peak_of_a_spherical_wave_is_its_source():
+    sines, ranges = [[0.31, -0.2], [-0.62, 0.4], [0.0, 0.0]], [150.0, 400.0, 1e8]
+    peaks = polar_peaks(spherical_channels(sines, ranges))
+    assert peaks.sines == pytest.approx(np.array(sines), abs=1e-4)
+    assert peaks.inverse_range == pytest.approx(1 / np.array(ranges), abs=1e-5)
+
+
+def test_polar_peak_is_the_strongest_of_two_waves_whatever_the_scale():
+    strong, weak = spherical_channels([[0.3, 0.2], [-0.4, -0.5]], [300.0, 150.0])
+    peaks = polar_peaks(1e-6 * np.stack([strong + 0.4 * weak, weak + 0.4 * strong])[..., None])
+    assert peaks.sines == pytest.approx(np.array([[0.3, 0.2], [-0.4, -0.5]]), abs=5e-3)
+
+
+def test_polar_peak_errors_known_answer():
+    true = PolarPeaks(np.zeros((2, 2)), np.array([0.0, 0.01]))
+    found = PolarPeaks(np.array([[1 / 16, 0.0], [2 / 16, 2 / 12]]), np.array([0.0, 0.02]))
+    direction, inverse_range = polar_peak_errors(found, true, rows=24, cols=32)
+    assert direction == pytest.approx([1.0, np.sqrt(8)])  # beamwidths 2 / 32 and 2 / 24
+    assert inverse_range == pytest.approx([0.0, 0.01 * 2 * (0.25 * (23**2 + 31**2))])
+    one_row = polar_peak_errors(
+        PolarPeaks(np.array([[0.0, 0.7]]), np.zeros(1)), PolarPeaks(np.zeros((1, 2)), np.zeros(1)), 1, 32
+    )
+    assert one_row[0] == pytest.approx([0.0])
+
+
+def test_polar_peak_of_silence_is_boresight():
+    peaks = polar_peaks(np.zeros((1, 8, 8)))
+    assert not peaks.sines.any()
+    assert not peaks.inverse_range.any()
+    with pytest.raises(InputError, match="polar peaks"):
+        polar_peaks(np.zeros((8, 8)))

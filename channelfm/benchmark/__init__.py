@@ -11,9 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from channelfm.benchmark.recipe import BenchmarkRecipe, benchmark, load_predictor
+from channelfm.benchmark.content import flights_of, show_example
+from channelfm.benchmark.links import describe_array
+from channelfm.benchmark.predictors import load_predictor
+from channelfm.benchmark.recipe import BenchmarkRecipe
 from channelfm.benchmark.report import Example, Flight, ReportContent, write_report
 from channelfm.benchmark.run import Results, Row, evaluate, versions, write_results
+from channelfm.benchmark.suite import benchmark
 
 __all__ = [
     "BenchmarkRecipe",
@@ -23,8 +27,11 @@ __all__ = [
     "Results",
     "Row",
     "benchmark",
+    "describe_array",
     "evaluate",
+    "flights_of",
     "load_predictor",
+    "show_example",
     "versions",
     "write_report",
     "write_results",

@@ -1,153 +1,116 @@
-"""A benchmark as a recipe: which channels, which predictors, which masks; and the one call that runs it."""
+"""A benchmark as a recipe: which links, which predictors, which masks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Literal
+from collections import Counter
+from typing import Annotated, Literal, Self
 
-import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from channelfm.arrays import UPA
-from channelfm.baselines import BASELINES
-from channelfm.benchmark.report import Example, Flight, ReportContent, write_report
-from channelfm.benchmark.run import Results, evaluate, versions, write_results
-from channelfm.checkpoints import load_model
-from channelfm.config import Recipe, load_recipe
-from channelfm.datasets import Dataset, open_dataset
-from channelfm.datasets.generate import generate
-from channelfm.records import Channels
-from channelfm.tasks.extrapolation import examples
-from channelfm.tasks.predictor import Predictor
+from channelfm.config import Recipe
+from channelfm.tokens.masks import MASKS
 
-Ratio = Annotated[float, Field(ge=0, lt=1)]
+Ratio = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0)]
+Side = Annotated[int, Field(ge=1)]
+# The paper's own range of noise (seed 000, VI-B2) lies well within.
+Decibels = Annotated[float, Field(ge=-60, le=100)]
 
 
-class BenchmarkRecipe(Recipe):
-    """Channel extrapolation on one split of a data set.
+class KeepRecipe(Recipe):
+    """Which links of a split are measured: those with (true) or without (false) line of sight, and those with more than
+    so many paths; null keeps all. Links without any path are never measured."""
 
-    ``dataset`` is a folder; with ``data_recipe`` it is generated there first (or finished, or reused). ``predictors``
-    are names of ``channelfm.baselines.BASELINES`` or checkpoints as ``load_model`` takes them. ``max_samples``, and
-    ``quick_samples`` in a quick run, bound the snapshots measured: evenly spaced ones over the split.
+    line_of_sight: bool | None = None
+    more_paths_than: int | None = Field(default=None, ge=0)
+
+
+class SetRecipe(Recipe):
+    """One set of links, a name in the tables.
+
+    ``dataset`` is a folder; with ``data_recipe`` it is generated there first (or finished, or reused). ``scene``: of
+    one scene alone. ``array``: rows and columns of the sub-array about the centre that is measured instead of the whole
+    one, for data sets that store paths.
     """
 
-    name: str
+    name: str = Field(default="links", min_length=1)
     dataset: str
     data_recipe: str | None = None
     split: Literal["train", "val", "test"] = "test"
     scene: str | None = None
-    predictors: tuple[str, ...] = Field(default=tuple(BASELINES), min_length=1)
-    mask_ratios: tuple[Ratio, ...] = Field(default=(0.5, 0.75, 0.9), min_length=1)
-    seed: int = Field(default=0, ge=0)
+    keep: KeepRecipe = KeepRecipe()
+    array: tuple[Side, Side] | None = None
+
+
+class MaskRecipe(Recipe):
+    """One kind of mask (:data:`channelfm.tokens.masks.MASKS`) at some shares of hidden antennas."""
+
+    kind: str = "random"
+    ratios: tuple[Ratio, ...] = Field(min_length=1)
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in MASKS:
+            raise ValueError(f"no such mask; use one of: {', '.join(MASKS)}")
+        return kind
+
+
+class QuickRecipe(Recipe):
+    """What ``--quick`` measures instead; null: what the recipe itself says."""
+
+    max_samples: int = Field(default=24, ge=1)
+    masks: tuple[MaskRecipe, ...] | None = Field(default=None, min_length=1)
+    snr_db: tuple[Decibels | None, ...] | None = Field(default=None, min_length=1)
+    seeds: tuple[Seed, ...] | None = Field(default=None, min_length=1)
+    predictors: tuple[str, ...] | None = Field(default=None, min_length=1)
+    learn_samples: int | None = Field(default=None, ge=1)
+
+
+class BenchmarkRecipe(Recipe):
+    """Channel extrapolation on one or more sets of links.
+
+    ``predictors`` are names of ``channelfm.baselines.BASELINES``, packaged models, checkpoint folders, and the words
+    ``classical`` and ``packaged`` for all of a kind. ``max_samples`` bounds the links of each set: evenly spaced ones
+    over what the set keeps. Each link is measured once for each of ``seeds``, which draw masks and noise. ``snr_db``
+    lists signal-to-noise ratios of the observed antennas, null for clean ones. Classical predictors that learn
+    statistics are taught with up to ``learn_samples`` links of the data set's train split. ``device`` is the networks'.
+    """
+
+    name: str
+    sets: tuple[SetRecipe, ...] = Field(min_length=1)
+    masks: tuple[MaskRecipe, ...] = Field(default=(MaskRecipe(ratios=(0.5, 0.75, 0.9)),), min_length=1)
+    snr_db: tuple[Decibels | None, ...] = Field(default=(None,), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
+    predictors: tuple[str, ...] = Field(default=("classical", "packaged"), min_length=1)
+    learn_samples: int = Field(default=1000, ge=1)
     max_samples: int = Field(default=1000, ge=1)
-    quick_samples: int = Field(default=24, ge=1)
+    device: Literal["cpu", "cuda"] = "cpu"
+    quick: QuickRecipe = QuickRecipe()
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> Self:
+        for masks in (self.masks, self.quick.masks or ()):
+            _refuse_twice("masks", [f"{kind} at {ratio:g}" for kind, ratio in mask_cases(masks)])
+        _refuse_twice("sets", [part.name for part in self.sets])
+        for seeds in (self.seeds, self.quick.seeds or ()):
+            _refuse_twice("seeds", [str(seed) for seed in seeds])
+        for ratios in (self.snr_db, self.quick.snr_db or ()):
+            _refuse_twice("snr_db", [str(ratio) for ratio in ratios])
+        return self
+
+    def quickened(self) -> BenchmarkRecipe:
+        """The recipe of a quick run."""
+        changed = {name: getattr(self.quick, name) for name in QuickRecipe.model_fields}
+        return self.model_copy(update={name: value for name, value in changed.items() if value is not None})
 
 
-def benchmark(
-    recipe: str | Path,
-    out: str | Path = "runs/benchmark",
-    quick: bool = False,
-    overrides: Sequence[str] = (),
-    progress: bool = True,
-) -> Results:
-    """Run a benchmark recipe; writes ``results.json`` and ``report.html`` into ``out`` and returns the results.
-
-    ``quick`` measures few snapshots. Raises InputError for an unusable recipe, data set or predictor name.
-    """
-    settings = load_recipe(BenchmarkRecipe, recipe, overrides)
-    for name in settings.predictors:  # a wrong name should not cost a data set first
-        load_predictor(name)
-    if settings.data_recipe is None:
-        dataset = open_dataset(settings.dataset)
-    else:
-        dataset = generate(settings.data_recipe, settings.dataset, progress=progress)
-    channels = dataset.load(settings.split, settings.scene)
-    left_out = int((~channels.has_path).sum())
-    channels = _thinned(channels, settings.quick_samples if quick else settings.max_samples)
-    predictors = [load_predictor(name, channels.spacing_wavelengths) for name in settings.predictors]
-    rows = evaluate(predictors, channels.grid, settings.mask_ratios, settings.seed, progress)
-    scene = settings.scene or ", ".join(dataset.scenes)
-    results = Results(rows=rows, scene=scene, seed=settings.seed, versions=versions(), left_out=left_out)
-    write_results(Path(out) / "results.json", results)
-    write_report(Path(out) / "report.html", _content(settings, dataset, channels, predictors, results))
-    return results
+def mask_cases(masks: tuple[MaskRecipe, ...]) -> list[tuple[str, float]]:
+    """All (kind, ratio) of some masks, in order."""
+    return [(mask.kind, ratio) for mask in masks for ratio in mask.ratios]
 
 
-def load_predictor(name: str, spacing_wavelengths: float = 0.5) -> Predictor:
-    """A classical predictor by its row name, or else a checkpoint by name or path."""
-    if name in BASELINES:
-        return BASELINES[name](spacing_wavelengths=spacing_wavelengths)
-    return load_model(name)
-
-
-def show_example(predictors: Sequence[Predictor], channels: Channels, mask_ratio: float, seed: int) -> Example:
-    """A channel for the report: the near-field snapshot (or any, if none is near) of median distance.
-
-    Wide-band channels are shown at their first frequency.
-    """
-    near = channels.near_field & channels.has_path
-    candidates = np.flatnonzero(near if near.any() else channels.has_path)
-    chosen = candidates[np.argsort(channels.distance_m[candidates])[len(candidates) // 2]]
-    case = examples(channels.grid[[chosen]][..., :1], mask_ratio, seed)
-    field = "near field" if channels.near_field[chosen] else "far field"
-    sight = "line of sight" if channels.line_of_sight[chosen] else "no line of sight"
-    return Example(
-        truth=case.target[0, ..., 0],
-        mask=case.mask[0, ..., 0],
-        estimates={predictor.name: predictor.predict(case.observed, case.mask)[0, ..., 0] for predictor in predictors},
-        mask_ratio=mask_ratio,
-        description=f"{field}, {channels.distance_m[chosen]:.0f} m from the array, {sight}",
-    )
-
-
-def flights_of(dataset: Dataset, scene: str, measured: str) -> list[Flight]:
-    """The flights of a data set over one scene; those of the split ``measured`` count as held out."""
-    flights = []
-    for split in dataset.splits:
-        if any(shard.split == split and shard.scene == scene for shard in dataset.manifest.shards):
-            channels = dataset.load(split, scene)
-            flights.append(Flight(channels.positions_m, channels.near_field, channels.track, split == measured))
-    return flights
-
-
-def describe_array(array: UPA) -> str:
-    """One line such as "32 x 32 at 7 GHz"."""
-    return f"{array.rows} x {array.cols} at {array.carrier_hz / 1e9:g} GHz"
-
-
-def _thinned(channels: Channels, samples: int) -> Channels:
-    """At most ``samples`` snapshots with a path, evenly spaced."""
-    reached = np.flatnonzero(channels.has_path)
-    if len(reached) <= samples:
-        return channels.select(reached)
-    return channels.select(reached[np.linspace(0, len(reached) - 1, samples).round().astype(int)])
-
-
-def _content(
-    settings: BenchmarkRecipe, dataset: Dataset, channels: Channels, predictors: Sequence[Predictor], results: Results
-) -> ReportContent:
-    """The report of a benchmark; its map shows the first scene that the split has."""
-    measured = [shard.scene for shard in dataset.manifest.shards if shard.split == settings.split]
-    scene_name = settings.scene or measured[0]
-    array = dataset.array(scene_name)
-    scene = dataset.scene(scene_name)
-    return ReportContent(
-        title=settings.name,
-        rows=results["rows"],
-        scene_name=results["scene"],
-        array=describe_array(array),
-        seed=settings.seed,
-        versions=results["versions"],
-        left_out=results["left_out"],
-        scene=scene,
-        flights=flights_of(dataset, scene_name, settings.split),
-        array_position_m=array.position,
-        rayleigh_distance_m=array.rayleigh_distance_m,
-        example=show_example(predictors, channels, max(settings.mask_ratios), settings.seed),
-        settings={
-            "benchmark recipe": f"{settings.name}, {settings.content_hash()[:12]}",
-            "data set": f"{dataset.name}, split {settings.split}, {dataset.manifest.content_hash()[:12]}",
-        },
-        attribution=scene.attribution,
-    )
+def _refuse_twice(field: str, names: list[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{field}: '{twice[0]}' is there twice; keep one, or name them apart")

@@ -155,26 +155,27 @@ class GainCorrection(nn.Module):
         which each wave belongs.
         """
         mean = gains.mean((1, 2))
-        size = mean.abs() + 0.1 * level[sample] + 1e-6
-        unit = torch.polar(size, mean.angle())[:, None, None]
+        size = (mean.abs() + 0.1 * level[sample] + 1e-6)[:, None, None]
+        unit = size * torch.polar(torch.ones_like(size), mean.angle()[:, None, None])
         own, new = torch.view_as_real(gains / unit), torch.view_as_real(projected / unit)
-        flat = torch.ones_like(count)[sample]
-        error = level[:, None, None] / count.clamp_min(0.25).sqrt()
+        error = (level[:, None, None] / count.clamp_min(0.25).sqrt())[sample]
         plain = [
             (count + 1e-2).log()[sample] / 3,
             (deviation + 1e-4).log() / 3,
-            (error[sample] / size[:, None, None]).log() / 3,
-            size.log()[:, None, None] / 3 * flat,
-            (level[sample] + 1e-6).log()[:, None, None] / 3 * flat,
+            (error / size).log() / 3,
+            (size.log() / 3).expand_as(error),
+            ((level[sample] + 1e-6).log()[:, None, None] / 3).expand_as(error),
         ]
         features = torch.stack([*_bounded(own), *_bounded(new), *plain], dim=1)
         hidden = self.embed(features)
         for block in self.blocks:
             hidden = block(hidden, sample, len(count))
         own_share, new_share, *free = self.project(hidden).unbind(1)
-        correction = torch.complex(*free) * unit
+        # What is certain stays: gains change by no more than their errors and their phases' deviation ask for.
+        doubt = error / (error + size) + deviation / (1 + deviation)
+        change = own_share * doubt * gains + new_share * projected + torch.complex(*free) * doubt * unit
         summary = _mean_of_waves(hidden, sample, len(count)).mean((2, 3))
-        return own_share * gains + new_share * projected + correction, summary
+        return change, summary
 
 
 class ConvolutionBlock(nn.Module):

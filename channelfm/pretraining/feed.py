@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from channelfm.errors import InputError
 from channelfm.pretraining.batches import Batch, draw_examples
 from channelfm.pretraining.objectives import OBJECTIVES
 from channelfm.pretraining.recipe import PretrainRecipe
@@ -55,7 +56,13 @@ def _ahead(executor: Executor, steps: range, most: int, device: torch.device) ->
     for _ in steps:
         while len(waiting) < most and (step := next(left, None)) is not None:
             waiting.append(executor.submit(_prepared, step))
-        kind, arrays = waiting.popleft().result()
+        try:
+            kind, arrays = waiting.popleft().result()
+        except BrokenExecutor as error:
+            raise InputError(
+                "a process that prepares batches died, probably for want of memory; lower workers or batch_size; "
+                "the state that was saved last is kept, so that the run can go on from there"
+            ) from error
         yield kind(*(torch.from_numpy(array).to(device) for array in arrays))
 
 

@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 
 from channelfm.errors import InputError
 from channelfm.models.zoo import build
-from channelfm.pretraining.origins import TEACHER, origins, teacher_of
+from channelfm.pretraining.origins import teacher_of
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.state import Trained, TrainingState, averaged, whole_tensors
 
@@ -46,8 +46,8 @@ def launch(recipe: PretrainRecipe, logs: Path) -> Fabric:
 class Learner:
     """What an objective's step works with: ``networks`` by name, ``recipe``, and :meth:`descend`.
 
-    ``modules`` are plain networks by name, each with its peak learning rate; ``state`` is what changes; ``teacher`` is
-    a network that does not, of objectives that name one.
+    ``modules`` are plain networks by name, each with its peak learning rate; ``state`` is what changes; ``teacher``
+    is the finished model of objectives that name one.
     """
 
     def __init__(self, fabric: Fabric, recipe: PretrainRecipe, modules: dict[str, tuple[nn.Module, float]]) -> None:
@@ -60,13 +60,17 @@ class Learner:
             self.networks[name] = fabric.setup_module(_compiled(module) if recipe.compile else module)
             groups = [{"params": list(module.parameters()), "peak": rate}]  # once they lie where they train
             optimizer = torch.optim.AdamW(
-                groups, lr=rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98), fused=True
+                groups,
+                lr=rate,
+                weight_decay=recipe.weight_decay,
+                betas=(0.9, 0.98),
+                fused=recipe.precision != "16-mixed",  # a fused step would undo the loss's scale, which clipping needs
             )
             self._optimizers[name] = fabric.setup_optimizers(optimizer)
             trained[name] = Trained(module.train(), optimizer)
         if recipe.strategy == "fsdp":
             fabric.setup_module(average)  # spread as the network is, so that each process averages its part
-        self.teacher = teacher_of(recipe).to(fabric.device) if TEACHER in origins(recipe) else None
+        self.teacher = teacher_of(recipe, fabric.device)
         self.state = TrainingState(trained, average.to(fabric.device).requires_grad_(False))
 
     def set_learning_rate(self, factor: float) -> None:

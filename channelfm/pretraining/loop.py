@@ -105,7 +105,8 @@ class _Run:
                 f"batch_size = {self.recipe.batch_size}: give a multiple of the {fabric.world_size} processes"
             )
         self.history = History(out / HISTORY, self.state.step)
-        self.meter = Meter(self.recipe, fabric.device, fabric.world_size)
+        patch = getattr(self.state.average, "patch", 1)
+        self.meter = Meter(self.recipe, patch, fabric.device, fabric.world_size)
 
     def train(self, source: Source, max_seconds: float | None) -> None:
         """The remaining steps. Raises StoppedError, its state saved, when the time is over."""

@@ -12,9 +12,15 @@ from torch import Tensor, nn
 from channelfm.diffusion import noise_sample
 from channelfm.models.zoo import build
 from channelfm.pretraining.batches import Batch, Examples, in_frame
+from channelfm.pretraining.distillation import Teacher, distillation_loss, student_steps
 from channelfm.pretraining.learner import CRITIC, NETWORK, Learner
 from channelfm.pretraining.origins import start_from
-from channelfm.pretraining.recipe import AdversarialObjective, PretrainRecipe, RegressionObjective
+from channelfm.pretraining.recipe import (
+    AdversarialObjective,
+    DistillationObjective,
+    PretrainRecipe,
+    RegressionObjective,
+)
 from channelfm.pretraining.wavefield import wavefield_loss, with_waves
 
 Loss = Callable[[nn.Module, PretrainRecipe, Batch], Tensor]
@@ -84,6 +90,25 @@ def adversarial_step(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     return {"loss": loss.detach(), "gradient_norm": norm, "critic": critic_loss.detach(), "error": error.detach()}
 
 
+def distillation_step(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+    """The student learns to do with the step's number of sampling steps what the teacher does with its own."""
+    recipe = learner.recipe
+    assert isinstance(recipe.objective, DistillationObjective)
+    if batch.clean.is_meta:
+        raise NotImplementedError("the teacher's steps change from step to step: operations are not counted")
+    assert learner.teacher is not None
+    teacher = Teacher(learner.teacher.network, learner.teacher.recipe.diffusion, recipe.objective.teacher_steps)
+    loss = distillation_loss(
+        learner.networks[NETWORK],
+        teacher,
+        recipe.predictor.diffusion,
+        student_steps(learner.state.step, recipe.predictor.sampler.steps),
+        batch,
+        recipe.predictor.sampler.data_consistency,
+    )
+    return {"loss": loss.detach(), "gradient_norm": learner.descend(NETWORK, loss)}
+
+
 def critic_of(recipe: PretrainRecipe) -> Networks:
     """The critic that is trained beside the network."""
     objective = recipe.objective
@@ -122,5 +147,6 @@ OBJECTIVES: dict[str, Objective] = {
     "diffusion": Objective(descend(diffusion_loss)),
     "regression": Objective(descend(regression_loss)),
     "wavefield": Objective(descend(wavefield_loss), prepare=with_waves),
+    "distillation": Objective(distillation_step),
     "adversarial": Objective(adversarial_step, companions=critic_of),
 }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 
+import torch
 from safetensors.torch import save as serialize
 from torch import nn
 
 from channelfm.checkpoints import load_model
 from channelfm.errors import InputError
 from channelfm.pretraining.recipe import PretrainRecipe
+from channelfm.tasks.network_predictor import NetworkPredictor
 
 START, TEACHER = "start", "teacher"
 
@@ -40,6 +42,17 @@ def start_from(network: nn.Module, checkpoint: str) -> None:
         ) from error
 
 
-def teacher_of(recipe: PretrainRecipe) -> nn.Module:
-    """The network of the objective's ``teacher``, which does not learn."""
-    return load_model(origins(recipe)[TEACHER]).network.requires_grad_(False)
+def teacher_of(recipe: PretrainRecipe, device: torch.device) -> NetworkPredictor | None:
+    """The objective's ``teacher``, whose network does not learn; None where it names none.
+
+    Raises InputError for one that works in another frame or is no diffusion model.
+    """
+    if TEACHER not in origins(recipe):
+        return None
+    teacher = load_model(origins(recipe)[TEACHER], str(device))
+    for name in ("method", "frame"):
+        found, needed = getattr(teacher.recipe, name), getattr(recipe.predictor, name)
+        if found != needed:
+            raise InputError(f"objective.teacher: its {name} is {found}, predictor.{name} {needed}; make them alike")
+    teacher.network.requires_grad_(False)
+    return teacher

@@ -49,11 +49,30 @@ class WavefieldObjective(Recipe):
     kind: Literal["wavefield"] = "wavefield"
 
 
+class DistillationObjective(Recipe):
+    """One step of the network's sampler learns to do what several of a finished ``teacher``'s do: 1, 2, 4, ... up to
+    ``predictor.sampler.steps`` of them in turn, against ``teacher_steps`` (``pretraining.distillation``).
+
+    ``teacher`` is a checkpoint's name or folder; ``start_from`` it, too, where the networks are alike.
+    """
+
+    kind: Literal["distillation"] = "distillation"
+    teacher: str
+    teacher_steps: int = Field(default=32, ge=1)
+
+
 # A further objective: its recipe here, its loss in objectives.OBJECTIVES.
 ObjectiveRecipe = Annotated[
-    DiffusionObjective | RegressionObjective | AdversarialObjective | WavefieldObjective, Field(discriminator="kind")
+    DiffusionObjective | RegressionObjective | AdversarialObjective | WavefieldObjective | DistillationObjective,
+    Field(discriminator="kind"),
 ]
-METHOD_OF = {"diffusion": "diffusion", "regression": "one-shot", "adversarial": "one-shot", "wavefield": "wavefield"}
+METHOD_OF = {
+    "diffusion": "diffusion",
+    "regression": "one-shot",
+    "adversarial": "one-shot",
+    "wavefield": "wavefield",
+    "distillation": "diffusion",
+}
 
 # Fields that say how the work is done, not what comes out of it.
 HOW = (
@@ -124,6 +143,8 @@ class PretrainRecipe(Recipe):
             raise ValueError(
                 f"objective.kind {self.objective.kind} trains predictors of method {needed}: set predictor.method to it"
             )
+        if self.strategy == "fsdp" and self.objective.kind == "adversarial":
+            raise ValueError("strategy: fsdp cannot spread a critic's spectral norms over processes; use ddp")
         return self
 
     def what(self) -> dict[str, Any]:

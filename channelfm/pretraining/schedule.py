@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from channelfm.pretraining.recipe import PretrainRecipe
 
@@ -22,4 +22,6 @@ def rate_factor(recipe: PretrainRecipe, step: int) -> float:
 def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
     """Exponential moving average, shorter in the first steps so that it forgets the initialisation."""
     now = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - now)
+    means: list[Tensor] = list(average.parameters())
+    weights = [weight.to(mean.dtype) for weight, mean in zip(network.parameters(), means, strict=True)]
+    torch._foreach_lerp_(means, weights, 1 - now)

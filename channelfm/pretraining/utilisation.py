@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from channelfm.pretraining.batches import Batch
-from channelfm.pretraining.learner import NETWORK, Learner
+from channelfm.pretraining.learner import Learner
 from channelfm.pretraining.objectives import OBJECTIVES, fresh_networks
-from channelfm.pretraining.origins import TEACHER, origins, teacher_of
 from channelfm.pretraining.recipe import PretrainRecipe
 
 _TYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "bf16-true": torch.bfloat16, "16-mixed": torch.half}
@@ -33,8 +32,8 @@ class _CountingLearner(Learner):
     def __init__(self, recipe: PretrainRecipe) -> None:
         self.recipe = recipe
         with torch.device("meta"):
-            self.teacher = teacher_of(recipe).to("meta") if TEACHER in origins(recipe) else None
-            self.networks = {name: network for name, (network, _) in fresh_networks(recipe).items()}
+            networks = fresh_networks(recipe.model_copy(update={"start_from": None}))
+        self.networks = {name: network for name, (network, _) in networks.items()}
 
     def descend(self, name: str, loss: Tensor) -> Tensor:
         loss.backward()  # type: ignore[no-untyped-call]
@@ -68,7 +67,7 @@ def sample_flops(recipe: PretrainRecipe, size: tuple[int, int]) -> float | None:
 @lru_cache(maxsize=8)
 def matmul_peak(device: torch.device, precision: str) -> float:
     """Floating point operations per second of the machine's best of a few large matrix products."""
-    side = _SIDES[device.type]
+    side = _SIDES.get(device.type, 4096)
     left = torch.randn((side, side), device=device, generator=torch.Generator(device).manual_seed(0))
     left = left.to(_TYPES[precision])
     best = float("inf")
@@ -80,11 +79,13 @@ def matmul_peak(device: torch.device, precision: str) -> float:
 
 
 class Meter:
-    """Adds up what was done in which time; :meth:`read` tells the rates since it was read last."""
+    """Adds up what was done in which time; :meth:`read` tells the rates since it was read last.
 
-    def __init__(self, recipe: PretrainRecipe, device: torch.device, processes: int) -> None:
-        self._recipe, self._device, self._processes = recipe, device, processes
-        self._patch = int(getattr(_CountingLearner(recipe).networks[NETWORK], "patch", 1))
+    A token is a patch of ``patch`` x ``patch`` antennas.
+    """
+
+    def __init__(self, recipe: PretrainRecipe, patch: int, device: torch.device, processes: int) -> None:
+        self._recipe, self._patch, self._processes = recipe, patch, processes
         self._peak = matmul_peak(device, recipe.precision)
         self.restart()
 
@@ -103,7 +104,7 @@ class Meter:
         self._countable &= flops is not None
 
     def read(self) -> dict[str, float]:
-        """Samples and tokens (patches) per second of all processes, and utilisation where it can be counted."""
+        """Samples and tokens per second of all processes, and utilisation where it can be counted."""
         seconds = time.perf_counter() - self._begin
         rates = {"samples_per_s": self._samples / seconds, "tokens_per_s": self._tokens / seconds}
         if self._countable:

@@ -14,7 +14,7 @@ from channelfm.pretraining.batches import Batch, Examples
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.waves.greedy import FoundWaves
 
-_LEAST_ERROR = 1e-8  # -80 dB: below that the single precision of the search decides
+_LEAST_ERROR = 1e-6  # -60 dB: below that the wave model itself and single precision decide
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,14 @@ def with_waves(examples: Examples, recipe: PretrainRecipe) -> WavefieldBatch:
 
 
 def wavefield_loss(network: nn.Module, recipe: PretrainRecipe, batch: Batch) -> Tensor:
-    """Mean amplitude of the relative error: the root keeps a few hopeless samples from being all that counts."""
+    """Mean of the logarithm of the amplitude of the relative error: a decibel counts alike in hopeless samples and in
+    easy ones, down to -60 dB."""
     if not isinstance(batch, WavefieldBatch):
         raise NotImplementedError("the waves of a batch do not follow from its shape: its operations are not counted")
     found = FoundWaves(batch.sources, batch.gains, batch.present, batch.covariance, batch.centre)
     field: Tensor = network(torch.view_as_complex(batch.observed), batch.mask, found)
     error = (torch.view_as_real(field) - batch.clean).square().sum(3).mean((1, 2))
-    return ((error + _LEAST_ERROR).sqrt() * batch.weight).mean()
+    return ((error + _LEAST_ERROR).log() / 2 * batch.weight).mean()
 
 
 def _limit(recipe: PretrainRecipe) -> int:

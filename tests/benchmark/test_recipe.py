@@ -1,83 +1,58 @@
-import json
-from pathlib import Path
-
 import pytest
-import yaml
 
-import channelfm
-from channelfm.baselines import BASELINES
-from channelfm.benchmark.recipe import BenchmarkRecipe, benchmark, load_predictor
-from channelfm.config import load_recipe
+from channelfm.benchmark.recipe import BenchmarkRecipe, mask_cases
+from channelfm.config import load_recipe, parse_recipe
 from channelfm.errors import InputError
+from channelfm.tokens.masks import MASKS
 
-DATA = {
-    "name": "tiny",
-    "array": {"rows": 8, "cols": 8},
-    "scenes": [{"name": "grid", "source": "procedural:1"}],
-    "flights": [
-        {"name": "first", "split": "train", "num_uavs": 1, "num_steps": 2},
-        {"name": "second", "split": "test", "num_uavs": 1, "num_steps": 4},
-    ],
-    "tracing": {"method": "images", "max_depth": 1},
-}
+LINKS = {"dataset": "data/x"}
 
 
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory) -> Path:
-    """A benchmark recipe on a data set that it generates itself, by the image method."""
-    folder = tmp_path_factory.mktemp("bench")
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(DATA))
-    settings = {
-        "name": "tiny bench",
-        "dataset": str(folder / "data"),
-        "data_recipe": str(folder / "tiny.yaml"),
-        "mask_ratios": [0.5],
-        "quick_samples": 2,
-    }
-    (folder / "bench.yaml").write_text(yaml.safe_dump(settings))
-    return folder / "bench.yaml"
+@pytest.mark.parametrize("name", ["bench-extrapolation", "bench-generalisation", "bench-off-grid"])
+def test_shipped_recipes_are_valid(name):
+    settings = load_recipe(BenchmarkRecipe, name)
+    assert "classical" in settings.predictors
+    quick = settings.quickened()
+    assert quick.max_samples < settings.max_samples
+    assert len(mask_cases(quick.masks)) <= len(mask_cases(settings.masks))
 
 
-def test_one_call_from_recipe_to_report(recipe, tmp_path):
-    results = benchmark(recipe, tmp_path, progress=False)
-    assert [row["predictor"] for row in results["rows"]] == list(BASELINES)
-    assert results["rows"][0]["samples"] + results["left_out"] == 4
-    assert results["scene"] == "grid"
-    assert json.loads((tmp_path / "results.json").read_text()) == results
-    page = (tmp_path / "report.html").read_text()
-    assert "8 x 8 at 7 GHz" in page
-    assert page.count("data:image/svg+xml") == 4
+def test_the_suite_of_the_issue_is_whole():
+    settings = load_recipe(BenchmarkRecipe, "bench-extrapolation")
+    cases = mask_cases(settings.masks)
+    assert {ratio for kind, ratio in cases if kind == "random"} >= {n / 10 for n in range(1, 10)} | {0.95, 0.98, 0.99}
+    assert {kind for kind, _ in cases} == set(MASKS)
+    hard = next(part for part in settings.sets if part.name == "hard")
+    assert hard.keep.line_of_sight is False
+    assert hard.keep.more_paths_than == 6
+    assert {part.split for part in settings.sets} == {"test"}
+    assert len(settings.seeds) > 1
 
 
-def test_quick_measures_fewer_and_the_module_is_callable(recipe, tmp_path):
-    settings = ["predictors=[zero-filling]", "mask_ratios=[0.75, 0.9]"]
-    results = channelfm.benchmark(recipe, tmp_path, quick=True, overrides=settings, progress=False)
-    assert [(row["mask_ratio"], row["samples"]) for row in results["rows"]] == [(0.75, 2), (0.9, 2)]
-
-
-def test_shipped_recipe_is_valid():
-    assert set(load_recipe(BenchmarkRecipe, "bench-extrapolation").predictors) == set(BASELINES)
+def test_a_quick_run_changes_only_what_it_names():
+    values = {"name": "n", "sets": [LINKS], "seeds": [5, 6], "quick": {"max_samples": 3, "snr_db": [10]}}
+    quick = parse_recipe(BenchmarkRecipe, values, "here").quickened()
+    assert (quick.max_samples, quick.snr_db, quick.seeds) == (3, (10.0,), (5, 6))
 
 
 @pytest.mark.parametrize(
-    ("override", "words"),
+    ("change", "words"),
     [
-        ("mask_ratios=[1.0]", "less than 1"),
-        ("predictors=[nothing-of-the-kind]", "nothing-of-the-kind"),
-        ("split=val", "no split"),
-        ("unknown=1", "unknown key"),
+        ({"masks": [{"ratios": [1.0]}]}, "masks.0.ratios.0.*less than 1"),
+        ({"masks": [{"ratios": [0.0]}]}, "greater than 0"),
+        ({"masks": [{"kind": "stripes", "ratios": [0.5]}]}, "masks.0.kind.*random, rows"),
+        ({"masks": [{"ratios": [0.5]}, {"ratios": [0.5]}]}, "random at 0.5.*twice"),
+        ({"masks": []}, "masks"),
+        ({"sets": [LINKS, LINKS]}, "'links' is there twice"),
+        ({"sets": []}, "sets"),
+        ({"sets": [LINKS | {"keep": {"paths": 3}}]}, "unknown key 'sets.0.keep.paths'"),
+        ({"seeds": [1, 1]}, "seeds"),
+        ({"snr_db": [None, None]}, "snr_db"),
+        ({"snr_db": [1e9]}, "snr_db"),
+        ({"device": "abacus"}, "device"),
+        ({"unknown": 1}, "unknown key"),
     ],
 )
-def test_bad_recipes_are_refused(recipe, tmp_path, override, words):
+def test_bad_recipes_are_refused(change, words):
     with pytest.raises(InputError, match=words):
-        benchmark(recipe, tmp_path, overrides=[override], progress=False)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_without_data_is_refused(recipe, tmp_path):
-    with pytest.raises(InputError):
-        benchmark(recipe, tmp_path, overrides=[f"dataset={tmp_path / 'no'}", "data_recipe=null"], progress=False)
-
-
-def test_classical_predictors_get_the_spacing():
-    assert load_predictor("off-grid", 0.4).spacing_wavelengths == 0.4
+        parse_recipe(BenchmarkRecipe, {"name": "n", "sets": [LINKS]} | change, "here")

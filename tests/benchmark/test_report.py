@@ -47,7 +47,17 @@ def content():
         ],
         array_position_m=(-90.0, 0.0, 30.0),
         rayleigh_distance_m=70.0,
-        example=Example(truth[0, ..., 0], mask, {"zero-filling": truth[0, ..., 0] * mask}, 0.5, "far field"),
+        examples=[
+            Example(
+                truth[0, ..., 0],
+                mask,
+                {"zero-filling": truth[0, ..., 0] * mask},
+                0.5,
+                "far field",
+                wavelength_m=0.04,
+                focus_m=30.0,
+            )
+        ],
         settings={"recipe": "<demo>"},
         attribution="OpenStreetMap contributors",
     )
@@ -82,7 +92,7 @@ def parse(path):
 def test_report_is_whole_and_self_contained(content, tmp_path):
     write_report(tmp_path / "report.html", content)
     page, text = parse(tmp_path / "report.html")
-    assert len(page.sources) == 4  # map, accuracy, amplitudes, times
+    assert len(page.sources) == 7  # map, accuracy, amplitudes, polar domain, focus, accuracy against time, times
     assert all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
     assert page.links == []
     assert not re.search(r"@import|url\(|<script", (tmp_path / "report.html").read_text())
@@ -103,7 +113,7 @@ def test_report_is_whole_and_self_contained(content, tmp_path):
 def test_report_without_map_and_example(content, tmp_path):
     bare = ReportContent("Bare", content.rows, "none", "ULA", 0, {})
     write_report(tmp_path / "report.html", bare)
-    assert len(parse(tmp_path / "report.html")[0].sources) == 2
+    assert len(parse(tmp_path / "report.html")[0].sources) == 3
 
 
 def test_report_needs_rows(tmp_path):

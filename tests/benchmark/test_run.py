@@ -98,6 +98,7 @@ def test_a_bad_answer_is_named(answer, words):
         (np.full((2, 4, 4, 1), np.nan, dtype=np.complex64), [0.5], "NaN"),
         (np.ones((2, 4, 4), dtype=np.complex64), [0.5], "frequency"),
         (np.ones((2, 4, 4, 1), dtype=np.complex64), [1.5], "ratio"),
+        (np.ones((2, 4, 4, 1), dtype=np.complex64), [0.0], "hides nothing"),
     ],
 )
 def test_bad_input_is_refused(grid, ratios, words):
@@ -111,12 +112,14 @@ def test_names_must_differ():
 
 
 def test_results_file_is_strict_json(tmp_path):
-    rows = evaluate([ZeroFilling()], unit_channels(), [0.0, 0.5], progress=False)  # ratio 0 is exact: -inf dB
+    truth = unit_channels()
+    rows = evaluate([ZeroFilling(), Recorder("exact", truth)], truth, [0.5], progress=False)  # exact: -inf dB
     results = Results(rows=rows, scene="toy", seed=1, versions=versions(), left_out=0)
     write_results(tmp_path / "sub" / "results.json", results)
     stored = json.loads((tmp_path / "sub" / "results.json").read_text(), parse_constant=pytest.fail)
     assert stored["rows"] == rows
-    assert stored["rows"][0]["nmse_db"] == DECIBEL_FLOOR
-    assert {"predictor", "mask_ratio", "nmse_db", "nmse_median_db", "latency_ms", "samples"} <= set(stored["rows"][0])
+    assert stored["rows"][1]["nmse_db"] == DECIBEL_FLOOR
+    wanted = {"predictor", "mask_ratio", "nmse_db", "nmse_median_db", "latency_ms", "samples", "p90_db", "params"}
+    assert wanted | {"peak_mb", "split", "set", "group", "mask_kind", "snr_db"} <= set(stored["rows"][0])
     assert {"python", "numpy", "torch"} <= set(stored["versions"])
     assert [file.name for file in (tmp_path / "sub").iterdir()] == ["results.json"]

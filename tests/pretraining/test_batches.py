@@ -1,10 +1,13 @@
 """Batches: where their random numbers come from, what noise, masks and weights they have."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 
 from channelfm.errors import InputError
+from channelfm.pretraining import feed as feed_module
 from channelfm.pretraining.batches import draw_examples, draw_mask, draw_size, in_frame, sample_weights
 from channelfm.pretraining.feed import feed, prepare
 from channelfm.pretraining.source import ArraySource, PathSource, SourceRecipe
@@ -69,6 +72,18 @@ def test_an_error_in_a_worker_reaches_the_training(channels, make_recipe):
         feed(ArraySource(unseen), values, range(9), range(16), CPU) as b,
     ):
         list(b)
+
+
+def test_a_worker_that_dies_is_told_of(channels, make_recipe, monkeypatch):
+    def killed(step):
+        os._exit(9)
+
+    monkeypatch.setattr(feed_module, "_prepared", killed)
+    with (
+        pytest.raises(InputError, match="process that prepares batches died"),
+        feed(ArraySource(channels()), make_recipe(workers=1), range(2), range(4), CPU) as batches,
+    ):
+        list(batches)
 
 
 def test_a_view_that_sees_nothing_gets_another_link(channels, make_recipe):

@@ -46,7 +46,7 @@ def test_rates_add_up(make_recipe, monkeypatch):
     monkeypatch.setattr("channelfm.pretraining.utilisation.time.perf_counter", lambda: now[0])
     monkeypatch.setattr("channelfm.pretraining.utilisation.matmul_peak", lambda *_: 1e6)
     recipe = make_recipe()
-    meter = Meter(recipe, CPU, processes=2)
+    meter = Meter(recipe, 4, CPU, processes=2)
     meter.add(4, (8, 8))
     meter.add(4, (16, 8))
     now[0] = 8.0

@@ -1,0 +1,155 @@
+"""On-grid orthogonal matching pursuit over the codebooks of the literature, for planar arrays.
+
+The angular one holds plane waves (the far-field DFT codebook), the polar one spherical waves as well (Cui & Dai 2022,
+algorithm 1). Everything but the codebook is the same.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from channelfm.baselines.samples import estimate_in_chunks
+from channelfm.tasks.predictor import check_observation
+from channelfm.waves.observation import Observation, energies
+from channelfm.waves.spherical import largest_inverse_range, path_difference, search_grid, wave_of
+
+_OVERSAMPLING = 2.0
+_RANKED_DIRECTIONS = 6  # winners of the paraxial search whose exact atoms are compared on every ring
+_RIDGE = 1e-6  # relative, on the atoms' Gram matrix
+_FLOOR = 1e-6  # a residual 60 dB below the observation is explained
+_CHUNK = 4  # samples at once, so that their spectra stay in a CPU's cache hierarchy
+
+
+class MatchingPursuit:
+    """Orthogonal matching pursuit with waves from a fixed grid of sources; its subclasses name the codebook.
+
+    The codebook is a grid of direction sines (twice oversampled) times ``rings`` uniform in inverse range, from the
+    plane wave to the reactive near-field limit; its atoms are exact spherical waves. It is never stored: candidates
+    come from de-chirped FFTs of the residual, and the exact atoms of the best few are compared on every ring. After
+    each new atom the gains of all are solved by least squares over the observed antennas. A sample stops when
+    its best atom explains no more than the strongest of G projections of white noise would (RSS / n * ln G, for G
+    atoms and n observed antennas): what is left is noise, which the estimate filters. Else it stops when its residual
+    is 60 dB below the observation, at ``max_atoms`` atoms, or at a third of the observed antennas: what is left is what
+    the grid misses, so that observed antennas keep their observed values.
+
+    Parameters
+    ----------
+    spacing_wavelengths : element spacing in wavelengths.
+    max_atoms : largest number of atoms per sample.
+    """
+
+    name: str
+    rings: int
+
+    def __init__(self, spacing_wavelengths: float = 0.5, max_atoms: int = 30) -> None:
+        self.spacing_wavelengths = spacing_wavelengths
+        self.max_atoms = max_atoms
+
+    def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
+        """See :class:`channelfm.tasks.predictor.Predictor`; each frequency is estimated as its own sample."""
+        observed, mask = check_observation(observed, mask)
+        return estimate_in_chunks(self._estimate, observed, mask, _CHUNK)
+
+    @torch.inference_mode()
+    def _estimate(self, field: Tensor, seen: Tensor) -> Tensor:
+        """Channels complex64 [N, rows, cols] from ``field`` of that shape, observed where ``seen``."""
+        observation = Observation.gather(field, seen, self.spacing_wavelengths).single()
+        numbers = torch.arange(len(field))  # of the samples that still take atoms
+        sources, gains = torch.zeros(len(field), self.max_atoms, 3), torch.zeros(len(field), self.max_atoms) + 0j
+        filtered = torch.zeros(len(field), dtype=torch.bool)
+        atoms, residual = torch.zeros(len(field), 0, observation.field.shape[1]) + 0j, observation.field
+        gram = torch.zeros(len(field), 0, 0, dtype=torch.complex128)
+        for taken in range(self.max_atoms):
+            source, atom, explained = self._best_atom(observation, residual)
+            significant = (explained > self._noise_level(observation, residual)) | (taken == 0)
+            filtered[numbers[~significant]] = True
+            unexplained = energies(residual) > _FLOOR * energies(observation.field)
+            goes_on = significant & unexplained & ((taken + 1 <= observation.antennas / 3) | (taken == 0))
+            if not bool(goes_on.any()):
+                break
+            if not bool(goes_on.all()):
+                numbers, observation = numbers[goes_on], observation.select(goes_on)
+                atoms, gram, source, atom = atoms[goes_on], gram[goes_on], source[goes_on], atom[goes_on]
+            atoms = torch.cat([atoms, atom[:, None]], dim=1)
+            gram = _bordered(gram, atoms)
+            sources[numbers, taken] = source
+            gains[numbers, : taken + 1], residual = _least_squares(observation, atoms, gram)
+        estimate = _superposition(sources, gains, field.shape[1], field.shape[2], self.spacing_wavelengths)
+        return torch.where(seen & ~filtered[:, None, None], field, estimate)
+
+    def _best_atom(self, observation: Observation, residual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The codebook's atom closest to the residual.
+
+        Returns its source [N, 3] as (u_y, u_z, q), the atom complex64 [N, n] at the observed antennas (0 at padding),
+        and the energy that it explains, float64 [N].
+        """
+        grid, rows, cols = observation.on_grid(residual), observation.rows, observation.cols
+        sines, _ = search_grid(grid, self.spacing_wavelengths, self.rings, _OVERSAMPLING, _RANKED_DIRECTIONS)
+        ranges = torch.linspace(0, largest_inverse_range(rows, cols, self.spacing_wavelengths), self.rings)
+        directions = sines.shape[1]
+        rings = ranges.repeat(directions)[None, :, None].expand(len(grid), -1, -1)
+        candidates = torch.cat([sines.repeat_interleave(self.rings, dim=1), rings], dim=2)
+        phasors = _waves_at(observation, candidates)
+        power = (phasors.conj() @ residual[..., None])[..., 0].abs().square()
+        chosen = torch.arange(len(grid)), power.argmax(1)
+        atom = phasors[chosen] * observation.weight
+        return candidates[chosen], atom, power[chosen].double() / observation.antennas
+
+    def _noise_level(self, observation: Observation, residual: Tensor) -> Tensor:
+        """Energy [N] that the best of all atoms would explain if the residual were white noise."""
+        atoms = self.rings * math.prod(
+            _OVERSAMPLING * axis for axis in (observation.rows, observation.cols) if axis > 1
+        )
+        return energies(residual) / observation.antennas * math.log(atoms)
+
+
+class AngularOMP(MatchingPursuit):
+    """Matching pursuit with plane waves alone, the codebook of far-field arrays."""
+
+    name = "angular-omp"
+    rings = 1
+
+
+class PolarOMP(MatchingPursuit):
+    """Matching pursuit with spherical waves from twelve rings (the polar-domain codebook of Cui & Dai 2022)."""
+
+    name = "polar-omp"
+    rings = 12
+
+
+def _waves_at(observation: Observation, sources: Tensor) -> Tensor:
+    """Unit-modulus waves complex64 [N, K, n] from sources (u_y, u_z, q) [N, K, 3] at the observed antennas."""
+    count, number = sources.shape[:2]
+    y, z = (axis[:, None].expand(-1, number, -1).flatten(0, 1)[:, None] for axis in (observation.y, observation.z))
+    flat = sources.flatten(0, 1)
+    # The path difference takes a unit vector, but reads its two sines only.
+    path = path_difference(torch.nn.functional.pad(flat[:, :2], (1, 0)), flat[:, 2], y, z)
+    angle = (-2 * math.pi * path[:, 0]).reshape(count, number, -1)
+    return torch.complex(angle.cos(), angle.sin())
+
+
+def _bordered(gram: Tensor, atoms: Tensor) -> Tensor:
+    """The Gram matrices complex128 [N, K, K] of ``atoms`` [N, K, n], from ``gram`` of all but the newest."""
+    newest = (atoms.conj() @ atoms[:, -1, :, None]).to(torch.complex128)
+    above = torch.cat([gram, newest[:, :-1]], dim=2)
+    return torch.cat([above, newest.mH], dim=1)
+
+
+def _least_squares(observation: Observation, atoms: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Gains complex64 [N, K] of atoms [N, K, n] over the observed antennas, and the residual [N, n]."""
+    right = (atoms.conj() @ observation.field[..., None]).to(torch.complex128)
+    ridge = torch.diag_embed(_RIDGE * observation.antennas[:, None].expand(-1, atoms.shape[1])).to(gram.dtype)
+    gains = torch.linalg.solve(gram + ridge, right)[..., 0].to(torch.complex64)
+    return gains, observation.field - (gains[:, None] @ atoms)[:, 0]
+
+
+def _superposition(sources: Tensor, gains: Tensor, rows: int, cols: int, spacing: float) -> Tensor:
+    """Sum complex64 [N, rows, cols] of waves [N, K] over the whole array; unused ones have gain 0."""
+    count, number = gains.shape
+    waves = wave_of(sources.flatten(0, 1), rows, cols, spacing).reshape(count, number, rows * cols)
+    return (gains[:, None] @ waves)[:, 0].reshape(count, rows, cols)

@@ -1,0 +1,110 @@
+"""Predictors by name: what a name means, whether it is there, what makes its numbers change."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from channelfm.baselines import BASELINES
+from channelfm.checkpoints import CONFIG, load_model, packaged_models
+from channelfm.config import shipped_recipes
+from channelfm.errors import InputError
+from channelfm.tasks.predictor import Predictor
+
+# What estimates are made with: a change in any of these files makes kept measurements stale.
+_ESTIMATING = ("baselines", "diffusion.py", "metrics.py", "models", "tasks", "tokens", "waves")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A predictor that is there: the ``source`` it was asked for by, the ``name`` of its rows, its number of trained
+    ``parameters``, and the ``identity`` of its weights, its configuration and the code."""
+
+    source: str
+    name: str
+    parameters: int
+    identity: str
+
+    def load(self, spacing_wavelengths: float = 0.5, device: str = "cpu") -> Predictor:
+        """A classical predictor for arrays of this spacing, or a network from its checkpoint, on a device."""
+        if self.source in BASELINES:
+            return BASELINES[self.source](spacing_wavelengths=spacing_wavelengths)
+        return load_model(self.source, device, spacing_wavelengths)
+
+
+def find_predictors(names: Sequence[str]) -> list[Entry]:
+    """The predictors that names mean: rows of ``BASELINES``, packaged models, checkpoint folders, and the words
+    "classical" and "packaged" for all of a kind. Networks are loaded once, which checks their weights, and let go.
+
+    Raises InputError for a name that is none of these, a folder without a checkpoint (naming how to train it), two
+    predictors of one row name, and no predictor at all.
+    """
+    kinds = {"classical": list(BASELINES), "packaged": packaged_models()}
+    sources = dict.fromkeys(source for name in names for source in kinds.get(name, [name]))
+    entries = [_find(source) for source in sources]
+    if not entries:
+        raise InputError(f"predictors {list(names)}: this version packages no model; name a classical one or a folder")
+    rows = [entry.name for entry in entries]
+    check_names(rows)
+    return entries
+
+
+def check_names(rows: Sequence[str]) -> None:
+    """InputError where two predictors would have one row name."""
+    if len(set(rows)) < len(rows):
+        raise InputError(f"predictors {list(rows)}: two rows would have the same name; rename one (predictor.name)")
+
+
+def load_predictor(name: str, spacing_wavelengths: float = 0.5, device: str = "cpu") -> Predictor:
+    """A classical predictor by its row name, or else a checkpoint by name or path."""
+    return _find(name).load(spacing_wavelengths, device)
+
+
+def parameters_of(predictor: Predictor) -> int:
+    """Number of trained parameters: those of the networks that a predictor holds, 0 for a classical one."""
+    return sum(parameter.numel() for network in _networks(predictor) for parameter in network.parameters())
+
+
+def _networks(predictor: Predictor) -> list[nn.Module]:
+    return [value for value in vars(predictor).values() if isinstance(value, nn.Module)]
+
+
+def _find(source: str) -> Entry:
+    if source in BASELINES:
+        return Entry(source, source, 0, code_identity())
+    if source not in packaged_models() and not (Path(source) / CONFIG).is_file():
+        raise InputError(f"predictor '{source}': {_remedy(source, Path(source))}")
+    predictor = load_model(source)
+    digest = hashlib.sha256((code_identity() + predictor.recipe.content_hash()).encode())
+    for network in _networks(predictor):
+        for name, tensor in network.state_dict().items():
+            digest.update(name.encode() + tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return Entry(source, predictor.name, parameters_of(predictor), digest.hexdigest())
+
+
+def _remedy(source: str, folder: Path) -> str:
+    """What is wrong with a source that is neither a predictor nor a checkpoint, and how to mend it."""
+    if len(folder.parts) < 2 and not folder.exists():
+        packaged = ", ".join(packaged_models()) or "none in this version"
+        return f"no such one; classical: {', '.join(BASELINES)}; packaged: {packaged}; or give a checkpoint's folder"
+    run = folder.parent if folder.name == "checkpoint" else folder
+    recipe = f"pretrain-{run.name}" if f"pretrain-{run.name}" in shipped_recipes() else "RECIPE"
+    return f"no checkpoint there; train it: channelfm pretrain {recipe} --data DATASET --out {run}"
+
+
+@cache
+def code_identity() -> str:
+    """SHA-256 over the source of all that makes and measures estimates."""
+    package = Path(__file__).resolve().parent.parent
+    files = [file for name in _ESTIMATING for file in [package / name, *sorted((package / name).rglob("*.py"))]]
+    digest = hashlib.sha256()
+    for file in files:
+        if file.is_file():
+            digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()
