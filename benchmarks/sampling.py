@@ -100,7 +100,7 @@ def _diffusion_model(name: str, device: str) -> NetworkPredictor:
 
 def _measure(models: dict[str, NetworkPredictor], options: argparse.Namespace) -> Iterator[Row]:
     """Rows of all arrays, mask ratios, models, samplers and numbers of steps, printed as they come."""
-    numbers = QUICK_STEPS if options.quick else STEPS
+    numbers: tuple[int, ...] = QUICK_STEPS if options.quick else STEPS
     base = models[options.model]
     plans = [(options.model, "ddim", numbers), (options.model, "dpm-solver++", numbers)]
     if options.distilled:

@@ -19,9 +19,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from channelfm.baselines import BASELINES
 from channelfm.benchmark.content import flights_of, show_example
 from channelfm.benchmark.links import describe_array
+from channelfm.benchmark.predictors import check_names, find_predictors
 from channelfm.benchmark.report import ReportContent, write_report
 from channelfm.benchmark.run import Results, evaluate, versions, write_results
 from channelfm.checkpoints import load_model
@@ -34,16 +34,17 @@ from channelfm.errors import InputError
 from channelfm.pretraining.loop import pretrain
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.records import Channels
-from channelfm.tasks.predictor import Predictor
+from channelfm.tasks.predictor import Learner, Predictor
 
 STEPS = ("scene", "flight", "data set", "training", "evaluation", "report")
 
 
 class EvaluationRecipe(Recipe):
-    """What is measured: classical ``predictors`` by name beside the trained model, at most ``max_samples`` links."""
+    """What is measured: ``predictors`` by name ("classical" and "packaged" mean all of a kind) beside the model that is
+    trained here, on at most ``max_samples`` links. Those that learn statistics are taught with the training links."""
 
     split: Literal["val", "test"] = "test"
-    predictors: tuple[str, ...] = tuple(BASELINES)
+    predictors: tuple[str, ...] = ("zero-filling", "polar-omp", "wave-frame", "off-grid", "packaged")
     mask_ratios: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(default=(0.5, 0.75, 0.9), min_length=1)
     max_samples: int = Field(default=100, ge=1)
     seed: int = Field(default=0, ge=0)
@@ -78,8 +79,11 @@ def run_demo(
     checkpoint = _train(settings, dataset, out / f"model-{model_key}", tell)
     model = load_model(checkpoint)
     spacing = dataset.array().spacing_wavelengths
-    predictors = [*(BASELINES[name](spacing_wavelengths=spacing) for name in settings.evaluation.predictors), model]
-    file = out / f"evaluation-{_key(model_key, settings.evaluation.content_hash())}.json"
+    entries = find_predictors(settings.evaluation.predictors)
+    predictors = [*(entry.load(spacing) for entry in entries), model]
+    check_names([predictor.name for predictor in predictors])
+    identities = (entry.identity for entry in entries)
+    file = out / f"evaluation-{_key(model_key, settings.evaluation.content_hash(), *identities)}.json"
     results = _evaluate(settings, predictors, dataset, file, tell)
     write_results(out / "results.json", results)
     tell.start()
@@ -98,9 +102,7 @@ def read_demo(
     """The demo's recipe with a map in place of its scene and one seed for all parts, if given."""
     seeds = () if seed is None else tuple(f"{part}.seed={seed}" for part in ("data", "pretraining", "evaluation"))
     settings = load_recipe(DemoRecipe, recipe, (*seeds, *overrides))
-    unknown = sorted(set(settings.evaluation.predictors) - set(BASELINES))
-    if unknown:
-        raise InputError(f"evaluation.predictors: no predictor '{unknown[0]}'; use some of: {', '.join(BASELINES)}")
+    find_predictors(settings.evaluation.predictors)  # a wrong name should not cost a data set first
     for split in ("train", settings.evaluation.split):
         if split not in {flight.split for flight in settings.data.flights}:
             raise InputError(f"data.flights: the demo needs a flight of split '{split}'; add one")
@@ -138,6 +140,9 @@ def _evaluate(
     recipe = settings.evaluation
     channels, left_out = measured_channels(recipe, dataset)
     tell.start()
+    for predictor in predictors:
+        if isinstance(predictor, Learner):
+            predictor.learn(dataset.load("train").grid)
     spacing = channels.spacing_wavelengths
     rows = evaluate(predictors, channels.grid, recipe.mask_ratios, recipe.seed, tell.progress, spacing, recipe.split)
     results = Results(

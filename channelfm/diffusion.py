@@ -3,9 +3,9 @@
 Nothing here knows a network: :func:`sample` takes any function of (noisy, step). A noise level is named by its step:
 T - 1 is almost pure noise, 0 almost clean, and ``CLEAN`` = -1 is the sample itself.
 
-Diffusers' schedulers are the reference in the tests, but are not used: its DDIM steps to t - T // n, which for an n
-that does not divide T (6, 7, 16, 64, ...) leaves the schedule and ends with up to 3 % of noise in the result; it takes
-one step for a whole batch, where distillation needs one for each sample; and its import takes seconds.
+Diffusers' schedulers are the reference in the tests, but are not used: its DDIM steps to t - T // n, which for many an
+n that does not divide T (6, 7, 24, 64, ... of 1000) leaves 1 to 3 % of noise in the result; it takes one step for a
+whole batch, where distillation needs one for each sample; and its import takes seconds.
 
 Sources: seed 000 eq. (10), (12), (13); DDIM (Song et al. 2021); DPM-Solver++ (Lu et al. 2022); v-prediction
 (Salimans and Ho 2022); cosine schedule (Nichol and Dhariwal 2021).
@@ -36,10 +36,12 @@ class DiffusionRecipe(Recipe):
     """The forward process and what the network predicts.
 
     ``linear`` is beta from ``beta_start`` to ``beta_end``; ``cosine`` is Nichol and Dhariwal's schedule. Neither ends
-    in noise alone: of the signal's amplitude 0.6 % and 0.005 % are left. ``sample`` and ``v_prediction`` work at every
-    step; ``epsilon`` (the paper's) multiplies the network's error by up to 157 and 20,000 in the first clean estimate,
-    and so needs many steps. ``noise_skew`` >= 1 draws training steps as T * u^(1 / noise_skew), u uniform: 1 is uniform
-    as in the paper, more spends training on noisy steps, where the observation alone must tell the channel.
+    in noise alone: of the signal's amplitude 0.6 % and 0.005 % are left. ``epsilon`` (the paper's) multiplies the
+    network's error by up to 157 and 20,000 in the first clean estimate, and so needs many steps; ``sample`` and
+    ``v_prediction`` work at every step. With ``sample``, one step gives the posterior mean that the network learned,
+    on which further steps cannot improve in NMSE (measured: 1 to 50 steps agree to 0.2 dB). ``noise_skew`` >= 1 draws
+    training steps as T * u^(1 / noise_skew), u uniform: 1 is uniform as in the paper, more spends training on noisy
+    steps, where the observation alone must tell the channel.
     """
 
     steps: int = Field(default=1000, ge=2)

@@ -33,5 +33,5 @@ class WaveFrame:
 
     @torch.inference_mode()
     def _estimate(self, field: Tensor, seen: Tensor) -> Tensor:
-        parts, _ = fit_waves(field, seen, self.waves, self.spacing_wavelengths)
+        parts, _, _ = fit_waves(field, seen, self.waves, self.spacing_wavelengths)
         return torch.where(seen, field, parts.sum(1))

@@ -76,12 +76,13 @@ def find_frame(observed: Tensor, mask: Tensor, recipe: FrameRecipe) -> Frame:
         found = coarse_spherical_wave(observed, mask, recipe.spacing_wavelengths)
         wave = wave_of(parameters_of(found), observed.shape[1], observed.shape[2], recipe.spacing_wavelengths)
         return Frame(_with_phase(wave, found.amplitude), torch.zeros_like(wave), rms, torch.ones_like(rms))
-    parts, gains = fit_waves(observed, mask, recipe.waves, recipe.spacing_wavelengths)
+    parts, gains, doubt = fit_waves(observed, mask, recipe.waves, recipe.spacing_wavelengths)
     strongest = parts[torch.arange(len(parts)), gains.abs().argmax(dim=1)]
     wave = torch.polar(torch.ones_like(strongest.real), strongest.angle())
     offset = parts.sum(1) * wave.conj()
     rest = _masked_rms(observed * wave.conj() - offset, mask)
-    scale = torch.maximum(rest, _SMALLEST_REST * rms)
+    # Few antennas fit several waves by chance: what hides in the waves' uncertainty counts as well.
+    scale = torch.maximum(torch.maximum(rest, doubt), _SMALLEST_REST * rms)
     return Frame(wave, offset, scale, scale / rms)
 
 

@@ -26,6 +26,7 @@ _NEWEST_STEPS = 2
 # apart, and asks for more evidence before a gain slopes. A larger one on the constant (1e-3) leaves so much of a strong
 # wave that the search finds it again: 24 dB worse behind a contiguous sub-array of 32 x 32 in 64 x 64.
 _RIDGE_CONSTANT, _RIDGE_SLOPE = 1e-5, 1e-2
+_ANTENNAS_PER_WAVE = 8
 _NOISE_FLOOR = 1e-6  # of the observation's power: the wave model itself is no better than -60 dB
 _COORDINATES_SEED = 20  # of the fixed order in which surplus antennas are left out
 
@@ -138,7 +139,7 @@ def find_waves(
 
     A sample is done when what is left lies ``explained_db`` below the observation; when its newest wave explains no
     more than the strongest of G projections of white noise would (``significance`` * residual energy / n * ln G, for
-    G places of the coarse search and n antennas); or when its unknowns would outnumber half of the observations.
+    G places of the coarse search and n antennas); or when it has a wave for every eight observed antennas.
     ``last_steps`` joint steps end the search.
     """
     count, device = len(antennas.field), antennas.field.device
@@ -154,7 +155,7 @@ def find_waves(
         explained, left = gain.abs().square() * part.number, _energy(rest)
         noise = significance * places * (left - explained).clamp_min(0) / part.number
         grows = (explained > noise) & (left > 10 ** (explained_db / 10) * energy[numbers])
-        grows &= 5 * wave < part.number
+        grows &= _ANTENNAS_PER_WAVE * wave < part.number
         if wave == 1:
             grows = energy[numbers] > 0
         if not bool(grows.all()):

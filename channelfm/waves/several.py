@@ -11,13 +11,16 @@ from channelfm.waves.spherical import element_coordinates
 _ANTENNAS = 512  # observed antennas that are looked at
 
 
-def fit_waves(observed: Tensor, mask: Tensor, waves: int, spacing_wavelengths: float = 0.5) -> tuple[Tensor, Tensor]:
+def fit_waves(
+    observed: Tensor, mask: Tensor, waves: int, spacing_wavelengths: float = 0.5
+) -> tuple[Tensor, Tensor, Tensor]:
     """Decompose complex64 [N, rows, cols] seen where bool ``mask`` is True into at most ``waves`` spherical waves.
 
     Returns the fields of the waves over the whole array, complex64 [N, waves, rows, cols], and their gains at the array
     centre, complex64 [N, waves]; 0 where a sample holds fewer waves (see :func:`channelfm.waves.greedy.find_waves`). A
     field is gain times wave, times exp(-deviation^2 / 2) of its phase: what is expected of it where the observed
-    antennas leave the source uncertain, far from a small sub-array say.
+    antennas leave the source uncertain, far from a small sub-array say. The third result, float32 [N], is the RMS over
+    the array of what this uncertainty may hide.
     """
     rows, cols = observed.shape[1:]
     antennas = SeenAntennas.gather(observed, mask.expand_as(observed), spacing_wavelengths, _ANTENNAS)
@@ -30,4 +33,6 @@ def fit_waves(observed: Tensor, mask: Tensor, waves: int, spacing_wavelengths: f
     fields = phasors(found.sources[found.present][None], y, z)[0] * (gains @ functions[0].to(gains.dtype))
     expected = torch.exp(-found.phase_deviation(y, z)[found.present].square() / 2)
     parts[found.present] = (fields * expected).reshape(-1, rows, cols)
-    return parts, found.gains[..., 0]
+    hidden = torch.zeros_like(found.gains[..., 0].real)
+    hidden[found.present] = (fields.abs().square() * (1 - expected.square())).mean(1)
+    return parts, found.gains[..., 0], hidden.sum(1).sqrt()

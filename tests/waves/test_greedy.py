@@ -96,14 +96,14 @@ def test_samples_do_not_depend_on_their_neighbours() -> None:
 @pytest.mark.parametrize(("rows", "cols"), [(1, 32), (32, 1), (1, 1), (2, 3)])
 def test_any_array(rows: int, cols: int) -> None:
     field = wave_of(torch.tensor([[0.3 * (cols > 1), 0.2 * (rows > 1), 0.0]]), rows, cols, 0.5)
-    parts, gains = fit_waves(field, torch.ones(1, rows, cols, dtype=torch.bool), 3)
+    parts, gains, _ = fit_waves(field, torch.ones(1, rows, cols, dtype=torch.bool), 3)
     assert torch.isfinite(torch.view_as_real(parts)).all()
     assert _nmse_db(parts.sum(1), field) < (-20 if rows * cols > 8 else 0.1)
     assert gains.shape == (1, 3)
 
 
 def test_silence_has_no_wave() -> None:
-    parts, gains = fit_waves(torch.zeros(2, 8, 8, dtype=torch.complex64), torch.ones(2, 8, 8, dtype=torch.bool), 4)
+    parts, gains, _ = fit_waves(torch.zeros(2, 8, 8, dtype=torch.complex64), torch.ones(2, 8, 8, dtype=torch.bool), 4)
     assert not parts.abs().any()
     assert not gains.abs().any()
 
