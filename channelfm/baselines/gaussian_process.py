@@ -70,7 +70,7 @@ class WaveFrameProcess(GaussianProcess):
     """The same for what the waves of the row "wave-frame" leave: physics first, smoothness for the rest."""
 
     name = "wave-frame-gp"
-    waves = 4
+    waves = 16
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ _SAMPLES_AT_ONCE = 64
 
 
 class WaveFrame:
-    """A fixed number of spherical waves by greedy search, where observed antennas keep their values.
+    """At most a fixed number of spherical waves by greedy search, where observed antennas keep their values.
 
     This is the canonical frame of ``tokens.canonical`` used as an estimator: the difference between its row and that
     of a network in the same frame is what the network has learned. ``waves`` is the number subtracted there.
@@ -23,7 +23,7 @@ class WaveFrame:
 
     name = "wave-frame"
 
-    def __init__(self, spacing_wavelengths: float = 0.5, waves: int = 4) -> None:
+    def __init__(self, spacing_wavelengths: float = 0.5, waves: int = 16) -> None:
         self.spacing_wavelengths, self.waves = spacing_wavelengths, waves
 
     def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:

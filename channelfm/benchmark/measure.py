@@ -21,7 +21,7 @@ from channelfm.tasks.extrapolation import Examples
 from channelfm.tasks.predictor import Predictor
 
 BATCH = 32  # snapshots per call of a predictor
-_WARM_UP = 4
+_WARM_UP = 2
 
 Grid = NDArray[np.complex64]
 Single = NDArray[np.float32]

@@ -117,7 +117,7 @@ def search_grid(
     )
     bins = (_padded(rows, oversampling), _padded(cols, oversampling))
     spectrum = torch.fft.fft2(field[:, None] * chirp, s=bins)
-    power = spectrum.real.square() + spectrum.imag.square()
+    power = spectrum.real.square().add_(spectrum.imag.square())
     sine_z = torch.fft.fftfreq(bins[0], device=field.device) / spacing
     sine_y = torch.fft.fftfreq(bins[1], device=field.device) / spacing
     # The peak of a grazing wave may fall on a bin just beyond the horizon: half a bin is forgiven.
@@ -125,11 +125,12 @@ def search_grid(
     nearest_y = (sine_y.abs() - 0.5 / (bins[1] * spacing)).clamp_min(0) if cols > 1 else sine_y
     invisible = nearest_z[:, None] ** 2 + nearest_y[None, :] ** 2 > 1
     # One winner per direction: the runners-up must be other directions, since refinement moves the range freely.
-    best, nearest = power.masked_fill_(invisible, -1.0).max(dim=1)
+    best = power.amax(dim=1).masked_fill_(invisible, -1.0)
     _, place = best.reshape(count, -1).topk(min(starts, bins[0] * bins[1]), dim=1)
+    nearest = power.flatten(2).gather(2, place[:, None].expand(-1, num_ranges, -1)).argmax(dim=1)
     sines = torch.stack([sine_y[place % bins[1]], sine_z[place // bins[1]]], dim=-1)
     sines = sines / (sines.norm(dim=-1, keepdim=True) / _LARGEST_SINE).clamp_min(1)
-    return sines, inverse_ranges[nearest.reshape(count, -1).gather(1, place)]
+    return sines, inverse_ranges[nearest]
 
 
 def _padded(elements: int, oversampling: float) -> int:

@@ -92,7 +92,9 @@ def ratio_figure(example: Example, names: Sequence[str]) -> str | None:
     columns, side = 1 + len(names), 1.6
     aspect = min(max(rows / cols, 0.35), 1.6)
     with matplotlib.rc_context(STYLE | {"axes.titlesize": 8.0}):
-        figure = Figure(figsize=(max(side * columns, 7.2), len(ratios) * (side * aspect + 0.5) + 0.3), layout="constrained")
+        figure = Figure(
+            figsize=(max(side * columns, 7.2), len(ratios) * (side * aspect + 0.5) + 0.3), layout="constrained"
+        )
         axes = figure.subplots(len(ratios), columns, squeeze=False)
         for line, ratio in zip(axes, ratios, strict=True):
             estimates = [example.truth, *(example.by_ratio[ratio][name] for name in names)]
