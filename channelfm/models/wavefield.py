@@ -59,12 +59,13 @@ class Wavefield(nn.Module):
     def _refined(self, seen: Tensor, mask: Tensor, found: FoundWaves) -> Tensor:
         """Field [N, rows, cols] of the found waves with corrected gains; ``seen`` is 0 at hidden antennas."""
         rows, cols = seen.shape[1:]
-        sample, slot = torch.nonzero(found.present, as_tuple=True)
+        sample = torch.nonzero(found.present)[:, 0]
+        found = found.together()
         aperture = Aperture(rows, cols, self.cells, self.spacing_wavelengths, seen.device)
-        wave = aperture.waves(found.sources[sample, slot])
-        deviation = aperture.at_cells(found.phase_deviation(aperture.y, aperture.z)[sample, slot])
+        wave = aperture.waves(found.sources[0])
+        deviation = aperture.as_cells(found.phase_deviation(*aperture.centres)[0])
         # An uncertain phase makes the expected field smaller: the network starts from there.
-        gains = aperture.smooth_gains(found.gains[sample, slot]) * torch.exp(-deviation.square() / 2)
+        gains = aperture.smooth_gains(found.gains[0]) * torch.exp(-deviation.square() / 2)
         weight = mask.to(torch.float32)
         count = aperture.gathered(weight)
         summary = torch.zeros(len(seen), self.keep.in_features, device=seen.device)
@@ -101,6 +102,7 @@ class Aperture:
         self.down, self.across = (_interpolation(n, min(cells, n)).to(device) for n in (rows, cols))
         y, z = element_coordinates(rows, cols, spacing, device)
         self.y, self.z = (axis.expand(rows, cols).reshape(1, -1) for axis in (y, z))
+        self.centres = self.at_cells(self.y).flatten(1), self.at_cells(self.z).flatten(1)
 
     def waves(self, sources: Tensor) -> Tensor:
         """Unit-modulus waves complex64 [M, rows, cols] of sources [M, 3]."""
@@ -108,9 +110,12 @@ class Aperture:
 
     def smooth_gains(self, coefficients: Tensor) -> Tensor:
         """Gains at the cells complex64 [M, down, across] of coefficients of the gain functions [M, P]."""
-        functions = gain_functions(self.y, self.z, self.rows, self.cols, self.spacing)[0]
-        at_cells = self.at_cells(functions)
-        return (coefficients @ at_cells.flatten(1).to(coefficients.dtype)).reshape(-1, *at_cells.shape[1:])
+        functions = gain_functions(*self.centres, self.rows, self.cols, self.spacing)[0]
+        return self.as_cells(coefficients @ functions.to(coefficients.dtype))
+
+    def as_cells(self, values: Tensor) -> Tensor:
+        """Values at the cells, flat [M, down * across], as [M, down, across]."""
+        return values.reshape(-1, self.down.shape[1], self.across.shape[1])
 
     def at_cells(self, values: Tensor) -> Tensor:
         """Means around the cells [M, down, across] of values at the antennas, flat [M, rows * cols]."""

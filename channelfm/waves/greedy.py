@@ -111,6 +111,10 @@ class FoundWaves(NamedTuple):
     covariance: Tensor
     centre: Tensor
 
+    def together(self) -> FoundWaves:
+        """The present waves of all samples, as those of a single sample."""
+        return FoundWaves(*(value[self.present][None] for value in self))
+
     def phase_deviation(self, y: Tensor, z: Tensor) -> Tensor:
         """Standard deviation [N, K, n] in radians that the sources' uncertainty means for each wave's phase at antennas
         y, z [N, n], beyond what the phase of the gain makes up for."""

@@ -29,9 +29,9 @@ def fit_waves(
     y, z = (axis.expand(rows, cols).reshape(1, -1) for axis in (y, z))
     functions = gain_functions(y, z, rows, cols, spacing_wavelengths)
     parts = torch.zeros(*found.present.shape, rows, cols, dtype=torch.complex64, device=observed.device)
-    gains = found.gains[found.present]
-    fields = phasors(found.sources[found.present][None], y, z)[0] * (gains @ functions[0].to(gains.dtype))
-    expected = torch.exp(-found.phase_deviation(y, z)[found.present].square() / 2)
+    heard = found.together()
+    fields = phasors(heard.sources, y, z)[0] * (heard.gains[0] @ functions[0].to(torch.complex64))
+    expected = torch.exp(-heard.phase_deviation(y, z)[0].square() / 2)
     parts[found.present] = (fields * expected).reshape(-1, rows, cols)
     hidden = torch.zeros_like(found.gains[..., 0].real)
     hidden[found.present] = (fields.abs().square() * (1 - expected.square())).mean(1)

@@ -17,6 +17,7 @@ from channelfm.benchmark.figures.style import (
     STYLE,
     about_all,
     legend,
+    legend_height,
     marker,
     names_of,
     quiet,
@@ -38,8 +39,7 @@ def accuracy_figure(rows: Sequence[Row], palette: Mapping[str, str]) -> str | No
         return None
     sets = sets_of(random)
     with matplotlib.rc_context(STYLE):
-        lines = -(-len(names_of(random)) // 5)
-        figure = Figure(figsize=(7.2, 3.1 * len(sets) + 0.3 + 0.2 * lines), layout="constrained")
+        figure = Figure(figsize=(7.2, 3.1 * len(sets) + 0.3 + legend_height(random)), layout="constrained")
         panels = figure.subplots(len(sets), 2, squeeze=False, sharex=True, sharey="row")
         for line, name in zip(panels, sets, strict=True):
             own = [row for row in random if row["set"] == name]
@@ -63,8 +63,8 @@ def structured_figure(rows: Sequence[Row], palette: Mapping[str, str]) -> str | 
     cases = list(dict.fromkeys((row["mask_kind"], row["mask_ratio"]) for row in structured))
     sets = sets_of(structured)
     with matplotlib.rc_context(STYLE):
-        lines = -(-len(names_of(structured)) // 5)
-        figure = Figure(figsize=(7.2, 1.0 + 0.34 * len(cases) + 0.2 * lines), layout="constrained")
+        height = 1.0 + 0.34 * len(cases) + legend_height(structured)
+        figure = Figure(figsize=(7.2, height), layout="constrained")
         panels = figure.subplots(1, len(sets), squeeze=False, sharey=True)[0]
         for axes, name in zip(panels, sets, strict=True):
             quiet(axes)

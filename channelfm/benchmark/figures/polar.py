@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from channelfm.benchmark.figures.accuracy import ratio_places
 from channelfm.benchmark.figures.amplitudes import Example
-from channelfm.benchmark.figures.style import FAINT, INK, STYLE, legend, marker, names_of, quiet, svg
+from channelfm.benchmark.figures.style import FAINT, INK, STYLE, legend, legend_height, marker, names_of, quiet, svg
 from channelfm.benchmark.run import Row
 from channelfm.channels.transforms import matched_filter_power, polar_spectrum
 from channelfm.metrics import polar_peaks
@@ -43,8 +43,13 @@ def polar_figure(example: Example) -> str | None:
     ranges = 1.0 / np.maximum(inverse, 1.0 / FARTHEST_SOURCE)
     power = polar_spectrum(np.stack(list(channels.values()))[..., None], ranges, _OVERSAMPLING, spacing).max(axis=1)
     decibels = np.fft.fftshift(power_to_db(power / power[0].max()), axes=(1, 2))
-    (centre_y, centre_z), beams = polar_peaks(example.truth[None], spacing).sines[0], 1.0 / spacing
-    reach_y, reach_z = _BEAMS * beams / cols, _BEAMS * beams / rows
+    centre_y, centre_z = polar_peaks(example.truth[None], spacing).sines[0]
+    window_y, window_z = (
+        np.clip(
+            (centre - _BEAMS / (count * spacing), centre + _BEAMS / (count * spacing)), -0.5 / spacing, 0.5 / spacing
+        )
+        for centre, count in ((centre_y, cols), (centre_z, rows))
+    )
     columns, lines = min(len(channels), _PER_LINE), -(-len(channels) // _PER_LINE)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6 if columns > 3 else 3.4 * columns, 2.1 * lines + 0.6), layout="constrained")
@@ -58,7 +63,7 @@ def polar_figure(example: Example) -> str | None:
             drawn = panel.pcolormesh(sine_y, sine_z, shown, cmap="viridis", vmin=_FLOOR_DB, vmax=0, rasterized=True)
             panel.contour(sine_y, sine_z, shown, levels=[-3.0], colors="white", linewidths=0.9)
             panel.plot(centre_y, centre_z, marker="+", ms=9, mew=0.9, color="#ff8a65")
-            panel.set(xlim=(centre_y - reach_y, centre_y + reach_y), ylim=(centre_z - reach_z, centre_z + reach_z))
+            panel.set(xlim=window_y, ylim=window_z)
             panel.set_title(name, color=INK)
         for panel in panels[-1]:
             panel.set_xlabel("sine along y")
@@ -78,8 +83,7 @@ def focus_figure(example: Example, rows: Sequence[Row], palette: Mapping[str, st
     if example.wavelength_m is None:
         return None
     with matplotlib.rc_context(STYLE):
-        lines = -(-len(example.estimates) // 5)
-        figure = Figure(figsize=(7.2, 3.2 + 0.2 * lines), layout="constrained")
+        figure = Figure(figsize=(7.2, 3.2 + legend_height(rows)), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         quiet(left)
         quiet(right)

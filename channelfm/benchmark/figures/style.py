@@ -17,20 +17,25 @@ NEAR, FAR = "#c2553a", "#2d6a9f"
 SILENT = "#eceef1"  # antennas without an observation
 _KNOWN = {
     "zero-filling": "#a3abb5",
+    "linear-interpolation": "#c4a484",
+    "spline-interpolation": "#7a5c3e",
+    "lmmse": "#a3c586",
+    "lmmse-canonical": "#5b8c3a",
+    "gaussian-process": "#a8a02c",
+    "angular-omp": "#e8b878",
     "polar-omp": "#d1933c",
-    "wave-frame": "#b0486f",
+    "wave-frame": "#d68bab",
+    "wave-frame-gp": "#b0486f",
     "off-grid": "#2f7f79",
+    "off-grid-gp": "#62b5ab",
     "cddim-canonical": "#3d3f93",
     "cddim-raw": "#9a8fc9",
     "cddim-tiny": "#8fa3e0",
-    "cddim-small": "#3d3f93",
+    "cddim-small": "#3f51c9",
     "cddim-base": "#1d1a5c",
     "wavefield-small": "#c2361f",
 }
-_OTHERS = (
-    "#5b8c3a", "#7a5c3e", "#3a8fb7", "#8a3d8f", "#a8a02c", "#e07f6a", "#4fae8e", "#c77fb4",
-    "#55606e", "#b5651d", "#1f6f8b", "#86b049", "#d4a5a5", "#6a4fb3",
-)  # fmt: skip
+_OTHERS = ("#3a8fb7", "#8a3d8f", "#e07f6a", "#55606e", "#c77fb4", "#1f6f8b", "#86b049", "#6a4fb3", "#b5651d")
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
@@ -44,6 +49,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": FAINT,
     "svg.hashsalt": "channelfm",  # equal content, equal bytes
 }
+LEGEND_COLUMNS = 4
 # A few failures or an exact answer should not squeeze all other rows into a line.
 HIGHEST_DB, LOWEST_DB = 12.0, -130.0
 
@@ -82,7 +88,12 @@ def legend(figure: Figure, rows: Sequence[Row], palette: Mapping[str, str]) -> N
     """The predictors below a figure."""
     first = {name: next(row for row in rows if row["predictor"] == name) for name in names_of(rows)}
     handles = [Line2D([], [], color=palette[name], label=name, **marker(row)) for name, row in first.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, handlelength=1.6)
+    figure.legend(handles=handles, loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False, handlelength=1.6)
+
+
+def legend_height(rows: Sequence[Row]) -> float:
+    """Inches that the legend needs."""
+    return 0.2 * -(-len(names_of(rows)) // LEGEND_COLUMNS)
 
 
 def quiet(axes: Axes) -> None:

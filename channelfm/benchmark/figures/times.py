@@ -17,6 +17,7 @@ from channelfm.benchmark.figures.style import (
     STYLE,
     about_all,
     legend,
+    legend_height,
     marker,
     names_of,
     quiet,
@@ -56,8 +57,7 @@ def pareto_figure(rows: Sequence[Row], case: tuple[str, float], palette: Mapping
     own = [row for row in about_all(rows) if (row["mask_kind"], row["mask_ratio"]) == case]
     sets = sets_of(own)
     with matplotlib.rc_context(STYLE):
-        lines = -(-len(names_of(own)) // 5)
-        figure = Figure(figsize=(7.2, 3.1 + 0.2 * lines), layout="constrained")
+        figure = Figure(figsize=(7.2, 3.1 + legend_height(own)), layout="constrained")
         panels = figure.subplots(1, len(sets), squeeze=False, sharey=True)[0]
         for axes, name in zip(panels, sets, strict=True):
             quiet(axes)
