@@ -20,11 +20,9 @@ from typer.core import TyperGroup
 from channelfm.errors import ChannelfmError, InputError
 
 if TYPE_CHECKING:
-    from channelfm.benchmark.run import Row
     from channelfm.datasets.dataset import Dataset
 
 INTERRUPTED = 130  # the shell's 128 + SIGINT
-RATIOS_PER_TABLE = 4  # mask ratios that fit into a terminal of 100 columns
 
 
 class _Verbs(TyperGroup):
@@ -89,10 +87,11 @@ def demo(
     settings: Setting = None,
 ) -> None:
     """Map to report in six steps: scene, flight, channels, training, evaluation, report."""
+    from channelfm.benchmark.console import print_rows
     from channelfm.demo import run_demo
 
     results = run_demo(osm, out, seed, settings or (), config)
-    _print_rows(results["rows"])
+    print_rows(results["rows"])
 
 
 @app.command(epilog="Example: channelfm scene monaco.osm.pbf --out scenes/monaco")
@@ -229,11 +228,12 @@ def benchmark(
     settings: Setting = None,
 ) -> None:
     """Measure predictors, networks and classical ones alike: table, figures, report; interrupted runs resume."""
+    from channelfm.benchmark.console import print_rows
     from channelfm.benchmark.run import write_results
     from channelfm.benchmark.suite import benchmark as measure
 
     results = measure(_the_recipe(recipe, config), out, quick, settings or ())
-    _print_rows(results["rows"])
+    print_rows(results["rows"])
     for note in results.get("notes", ()):
         print(f"note: {note}")
     if json_file is not None:
@@ -347,31 +347,6 @@ def _print_checkpoint(folder: Path) -> None:
     print(f"frame {config.predictor.frame}, sampler {config.predictor.sampler}")
     for name, value in config.provenance.items():
         print(f"{name}: {value}")
-
-
-def _print_rows(rows: Sequence[Row]) -> None:
-    """NMSE in dB (mean and median) and time of every predictor by mask ratio: a table for each set, SNR and mask."""
-    from rich.console import Console
-    from rich.table import Table
-
-    whole = [row for row in rows if row["group"] == "all"]
-    several = len({row["set"] for row in whole}) > 1
-    for part, snr, kind in dict.fromkeys((row["set"], row["snr_db"], row["mask_kind"]) for row in whole):
-        here = [row for row in whole if (row["set"], row["snr_db"], row["mask_kind"]) == (part, snr, kind)]
-        ratios = sorted({row["mask_ratio"] for row in here})
-        about = [part] if several else []
-        about += [f"{kind} mask"] + ([] if snr is None else [f"{snr:g} dB SNR"])
-        for start in range(0, len(ratios), RATIOS_PER_TABLE):
-            shown = ratios[start : start + RATIOS_PER_TABLE]
-            table = Table(title=f"{', '.join(about)}: NMSE in dB, mean / median over links")
-            table.add_column("mask ratio", no_wrap=True)
-            for heading in (*(f"{ratio:g}" for ratio in shown), "ms / link"):
-                table.add_column(heading, justify="right")
-            for name in dict.fromkeys(row["predictor"] for row in here):
-                own = {row["mask_ratio"]: row for row in here if row["predictor"] == name}
-                cells = [f"{own[ratio]['nmse_db']:.1f} / {own[ratio]['nmse_median_db']:.1f}" for ratio in shown]
-                table.add_row(name, *cells, f"{max(row['latency_ms'] for row in own.values()):.3g}")
-            Console().print(table)
 
 
 def _print_environment() -> None:

@@ -4,7 +4,8 @@
         --results runs/bench/rows.json --data "laetwin-dev and laetwin-hard, split train" \
         --budget "3,000 steps of 32, 40 minutes" --hardware "two cores of an Intel Xeon, no GPU" --limits "..."
 
-``--results`` is what ``channelfm benchmark ... --json FILE`` wrote; the model's own rows over all links go into the card.
+``--results`` is what ``channelfm benchmark ... --json FILE`` wrote; the rows of the model over all links go into the
+card.
 """
 
 from __future__ import annotations

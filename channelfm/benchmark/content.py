@@ -69,6 +69,7 @@ def report_content(
     drawn = next(
         (entry for entry in first.dataset.manifest.scenes if entry.name in first.scenes and entry.record), None
     )
+    stored = first.dataset.array(None if drawn is None else drawn.name)  # flights are labelled near or far for this one
     arrays = dict.fromkeys(describe_array(links.array) for links in sets)
     described = {
         f"set {links.name}": f"{len(links.channels)} links of {links.dataset.name}, split {links.split}, "
@@ -86,8 +87,8 @@ def report_content(
         left_out=results["left_out"],
         scene=None if drawn is None else first.dataset.scene(drawn.name),
         flights=[] if drawn is None else flights_of(first.dataset, drawn.name, first.split),
-        array_position_m=first.dataset.array(None if drawn is None else drawn.name).position,
-        rayleigh_distance_m=first.array.rayleigh_distance_m,
+        array_position_m=stored.position,
+        rayleigh_distance_m=stored.rayleigh_distance_m,
         examples=drawn_examples,
         settings={"benchmark recipe": f"{settings.name}, {settings.content_hash()[:12]}", **described},
         notes=results.get("notes", []),

@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from channelfm.arrays import spherical_wave
-from channelfm.baselines import BASELINES
 from channelfm.baselines.bounds import spherical_wave_bound
 from channelfm.baselines.off_grid import OffGrid
 from channelfm.errors import InputError
@@ -103,59 +102,6 @@ def test_bound_counts_parameters_where_all_are_resolved():
     assert spherical_wave_bound(source(10, 0, 300), line, 0.0) == pytest.approx(4 / (2 * 64), rel=1e-6)
     with pytest.raises(InputError, match="do not determine"):
         spherical_wave_bound(source(0, 0, 500), np.eye(32, dtype=bool)[:, :] & (np.arange(32) < 2), 10.0)
-
-
-@pytest.mark.parametrize("name", sorted(BASELINES))
-def test_invariances(name):
-    """Global phase, scale, order of samples, and what hides under the mask do not matter."""
-    predictor = BASELINES[name](spacing_wavelengths=0.5)
-    truth = np.concatenate([channel_of(THREE, GAINS, 16, 16), channel_of(THREE[1:], GAINS[1:], 16, 16)])
-    mask = random_mask(RNG(6), 2, 16, 16, 0.6)
-    plain = predictor.predict(truth * mask, mask)
-    factor = np.complex64(2e-6 * np.exp(0.7j))
-    assert np.allclose(predictor.predict(factor * truth * mask, mask), factor * plain, atol=2e-3 * abs(factor))
-    assert np.allclose(predictor.predict(truth[::-1] * mask[::-1], mask[::-1])[::-1], plain, atol=2e-3)
-    assert np.allclose(predictor.predict(truth, mask), plain, atol=2e-3)
-    assert plain.dtype == np.complex64
-
-
-@pytest.mark.parametrize("name", sorted(BASELINES))
-def test_odd_inputs_give_finite_answers_of_the_right_shape(name):
-    predictor = BASELINES[name](spacing_wavelengths=0.5)
-    generator = RNG(7)
-    noise = (generator.normal(size=(3, 6, 10, 2)) + 1j * generator.normal(size=(3, 6, 10, 2))).astype(np.complex64)
-    one = np.zeros((3, 6, 10, 1), dtype=bool)
-    one[:, 2, 3] = True
-    uneven = generator.random((3, 6, 10, 2)) < np.array([0.2, 0.6, 1.0])[:, None, None, None]
-    uneven[:, 0, 0] = True
-    hidden_frequency = np.broadcast_to(one, noise.shape).copy()
-    hidden_frequency[..., 1] = False
-    assert not predictor.predict(noise, hidden_frequency)[..., 1].any()
-    for mask in (one, uneven, np.ones((1, 1, 1, 1), dtype=bool)):
-        for observed in (noise, np.zeros_like(noise)):
-            estimate = predictor.predict(observed, mask)
-            assert estimate.shape == noise.shape
-            assert np.isfinite(estimate).all()
-    assert not predictor.predict(np.zeros_like(noise), uneven).any()
-    assert predictor.predict(noise[:0], uneven[:0]).shape == (0, 6, 10, 2)
-    tiny = np.ones((1, 1, 1, 1), dtype=np.complex64)
-    assert np.isfinite(predictor.predict(tiny, np.ones((1, 1, 1, 1), dtype=bool))).all()
-
-
-@pytest.mark.parametrize("name", sorted(BASELINES))
-@pytest.mark.parametrize(
-    ("observed", "mask", "words"),
-    [
-        (np.ones((2, 4, 4), dtype=np.complex64), np.ones((1, 1, 1), dtype=bool), "complex"),
-        (np.ones((2, 4, 4, 1)), np.ones((1, 1, 1, 1), dtype=bool), "complex"),
-        (np.ones((2, 4, 4, 1), dtype=np.complex64), np.ones((3, 4, 4, 1), dtype=bool), "broadcast"),
-        (np.full((2, 4, 4, 1), np.nan, dtype=np.complex64), np.ones((1, 1, 1, 1), dtype=bool), "NaN"),
-        (np.ones((2, 4, 4, 1), dtype=np.complex64), np.zeros((1, 1, 1, 1), dtype=bool), "hides every"),
-    ],
-)
-def test_bad_input_is_refused(name, observed, mask, words):
-    with pytest.raises(InputError, match=words):
-        BASELINES[name](spacing_wavelengths=0.5).predict(observed, mask)
 
 
 def test_gathered_antennas_go_back_to_their_places():

@@ -44,12 +44,7 @@ def polar_figure(example: Example) -> str | None:
     power = polar_spectrum(np.stack(list(channels.values()))[..., None], ranges, _OVERSAMPLING, spacing).max(axis=1)
     decibels = np.fft.fftshift(power_to_db(power / power[0].max()), axes=(1, 2))
     centre_y, centre_z = polar_peaks(example.truth[None], spacing).sines[0]
-    window_y, window_z = (
-        np.clip(
-            (centre - _BEAMS / (count * spacing), centre + _BEAMS / (count * spacing)), -0.5 / spacing, 0.5 / spacing
-        )
-        for centre, count in ((centre_y, cols), (centre_z, rows))
-    )
+    window_y, window_z = _window(centre_y, cols * spacing, spacing), _window(centre_z, rows * spacing, spacing)
     columns, lines = min(len(channels), _PER_LINE), -(-len(channels) // _PER_LINE)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6 if columns > 3 else 3.4 * columns, 2.1 * lines + 0.6), layout="constrained")
@@ -72,6 +67,11 @@ def polar_figure(example: Example) -> str | None:
         bar = figure.colorbar(drawn, ax=panels, fraction=0.012, pad=0.01, label="power [dB of the truth's peak]")
         bar.outline.set_visible(False)
         return svg(figure)
+
+
+def _window(centre: float, aperture: float, spacing: float) -> tuple[float, float]:
+    """Sines that are shown: ``_BEAMS`` beams to either side, within what the spacing tells apart."""
+    return max(centre - _BEAMS / aperture, -0.5 / spacing), min(centre + _BEAMS / aperture, 0.5 / spacing)
 
 
 def focus_figure(example: Example, rows: Sequence[Row], palette: Mapping[str, str]) -> str | None:
@@ -122,7 +122,7 @@ def _focus(axes: Axes, example: Example, wavelength_m: float, palette: Mapping[s
     axes.axhline(decibels[0, -1], color=FAINT, lw=1.0, ls=(0, (5, 4)), label="truth, plane waves")
     for name, curve in zip(example.estimates, decibels[1:], strict=True):
         axes.plot(metres, curve[:-1], color=palette[name], lw=1.2)
-    if example.focus_m is not None:
+    if example.focus_m is not None and metres[0] < example.focus_m < metres[-1]:
         axes.axvline(example.focus_m, color=FAINT, lw=0.9, ls=":", label="the user")
     axes.set_xscale("log")
     axes.set_ylim(bottom=max(float(decibels[0].min()) - 12.0, _FLOOR_DB), top=2.0)
