@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -377,7 +378,8 @@ def _print_environment() -> None:
 
 
 def main() -> None:
-    """Entry point of the ``channelfm`` command."""
+    """Entry point of the ``channelfm`` command; SIGTERM ends it as Ctrl-C does, its worker processes with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()
 
 

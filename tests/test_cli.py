@@ -260,3 +260,31 @@ def test_interrupt_then_resume(small_recipe, tmp_path):
     times = json.loads((tmp_path / "data/generation.json").read_text())
     assert len(times) == 2
     assert len(times[1]["seconds"]) == 300 - done  # the units that were missing
+
+
+def test_a_terminated_training_leaves_no_process_behind(channelfm, small_recipe, tmp_path):
+    data, model = tmp_path / "data", tmp_path / "model"
+    size = ("-s", "array.rows=4", "-s", "array.cols=4")
+    assert channelfm("generate", small_recipe, "--out", data, *size).exit_code == 0
+    endless = ("-s", "steps=1000000", "-s", "batch_size=2", "-s", "save_every=1", "-s", "workers=1")
+    arguments = command("pretrain", "pretrain-cddim-demo", "--data", data, "--out", model, *endless)
+    streams = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    process = subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, **streams)
+    deadline = time.monotonic() + 120
+    while not (model / "state.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=60) == 130
+    deadline = time.monotonic() + 10
+    while _runs(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(process.pid)
+
+
+def _runs(group):
+    """Whether a process of the group is there."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from channelfm.baselines.samples import estimate_in_chunks
 from channelfm.tasks.predictor import check_observation
-from channelfm.waves.fit import Fit, GainBasis, Waves, refine, with_best_degree
+from channelfm.waves.fit import EDGE_PARAMETERS, Fit, GainBasis, Waves, refine, with_best_degree
 from channelfm.waves.observation import Observation, coordinates, energies
 from channelfm.waves.spherical import search_grid
 from channelfm.waves.visibility import propose_edge, sharpen_edges
@@ -23,11 +23,11 @@ from channelfm.waves.visibility import propose_edge, sharpen_edges
 _GROWTH_ANTENNAS = 400  # observed antennas that the growing phase looks at; the final fit uses all
 _SETTLING_STEPS = 2  # Levenberg-Marquardt steps after a new wave, before the gains' degree is chosen ...
 _GROWTH_STEPS = 2  # ... and after
-_FINAL_STEPS = 3
-_SEARCH_RANGES = 12
+_FINAL_STEPS = 2
+_SEARCH_RANGES = 6
 _SEARCH_OVERSAMPLING = 1.5
-_EXPLAINED = 1e-9  # a residual 90 dB below the observation is rounding of the complex64 input
-_CHUNK = 32  # samples at once, so that their columns stay in a CPU's cache hierarchy
+_EXPLAINED = 1e-8  # no further wave is looked for once what is left lies 80 dB below the observation
+_CHUNK = 64  # samples at once, so that their columns stay in a CPU's cache hierarchy
 
 
 class OffGrid:
@@ -37,7 +37,8 @@ class OffGrid:
     refined together after each addition. A sample keeps growing while the Bayesian information criterion
     2 n ln(residual energy) + k ln(2 n) falls (n observed antennas, k real parameters), up to ``max_waves``. The
     same criterion picks the degree (0, 1 or 2) of the gains' polynomial over the aperture, so that noisy samples get
-    constant gains and clean ones quadratic gains. The returned channel is the model everywhere, also at observed
+    constant gains and clean ones quadratic gains. Priors on the gains bound the estimate where a small part of the array
+    is seen, and no shadow edge is believed in there. The returned channel is the model everywhere, also at observed
     antennas, which filters their noise.
 
     Parameters
@@ -48,7 +49,7 @@ class OffGrid:
 
     name = "off-grid"
 
-    def __init__(self, spacing_wavelengths: float = 0.5, max_waves: int = 6) -> None:
+    def __init__(self, spacing_wavelengths: float = 0.5, max_waves: int = 10) -> None:
         self.spacing_wavelengths = spacing_wavelengths
         self.max_waves = max_waves
 
@@ -108,7 +109,7 @@ def _with_edge(observation: Observation, start: Fit, reference: Fit, basis: Gain
     edges, saving = propose_edge(observation, start, basis)
     n = observation.antennas
     # What the edge's parameters must save of the residual energy; the constant-gain saving only screens.
-    promising = saving > (1 - torch.exp(-2 * (2 * n).log() / n)) * reference.cost
+    promising = saving > (1 - torch.exp(-EDGE_PARAMETERS * (2 * n).log() / n)) * reference.cost
     if not bool(promising.any()):
         return reference
     part, waves = observation.select(promising), start.waves.select(promising)

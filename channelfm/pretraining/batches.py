@@ -108,22 +108,17 @@ def in_frame(examples: Examples, recipe: PretrainRecipe) -> Batch:
         mask=mask,
         noise=examples.noise,
         step=draw_steps(recipe.predictor.diffusion, examples.uniform),
-        weight=torch.where(heard, sample_weights(examples.channel, clean, frame.scale), 0),
+        weight=torch.where(heard, sample_weights(clean), 0),
     )
 
 
-def sample_weights(channel: Tensor, clean: Tensor, scale: Tensor) -> Tensor:
-    """Weights float32 [N] of samples ``channel`` that are ``clean`` in the frame of ``scale`` [N].
+def sample_weights(clean: Tensor) -> Tensor:
+    """Weights float32 [N] with which the errors of ``clean`` [N, rows, cols] in the frame count: 1 / its mean power.
 
-    A squared error e in the frame is an error scale^2 e of the channel, so weights of (scale / rms(channel))^2 would
-    count equal relative errors of channels alike, and 1 / rms(clean)^2 those of what the frame left to the network
-    (no less than 1, the observed antennas' RMS). This is their geometric mean. With a representative observation it
-    is the share of the amplitude that the frame left: all alike in the raw frame and that of one wave. Where few
-    observed antennas fit the frame's waves by chance, hidden ones are far off in the frame, and the weight keeps them
-    from drowning the batch.
+    No more than 1, which is the power of the observed antennas. Where few observed antennas fit the frame's waves by
+    chance, hidden ones are far off in the frame, and errors relative to them keep such samples from drowning the batch.
     """
-    whole, left = (values.abs().square().mean((1, 2)).sqrt() for values in (channel, clean))
-    return scale / (whole * left.clamp_min(1.0))
+    return 1 / clean.abs().square().mean((1, 2)).clamp_min(1.0)
 
 
 def draw_size(recipe: SourceRecipe, whole: tuple[int, int], generator: Generator) -> tuple[int, int]:

@@ -23,6 +23,16 @@ from channelfm.waves.observation import Observation, energies
 _LARGEST_SINE = 0.9999
 # Observed antennas that a wave with an edge needs: alone, for each such wave if there are several, for a sloping gain.
 _LEAST_ANTENNAS_OF_CUT_WAVE, _ANTENNAS_PER_CUT_WAVE, _ANTENNAS_FOR_SLOPE = 10, 24, 60
+# Seen through few antennas or a small part of the array, waves that can hardly be told apart would cancel each other
+# with huge gains, and polynomials would run away beyond the antennas that are seen. So gains have priors: variances
+# relative to the observation's power, which bind the more, the less the model explains, up to a largest ridge relative
+# to the Gram matrix. A clean sum of waves hardly feels them.
+_VARIANCE_OF_CONSTANT, _VARIANCE_OF_SLOPE = 1.0, 1e-2
+_LARGEST_RIDGE_ON_CONSTANT, _LARGEST_RIDGE_ON_SLOPE = 1e-5, 1e-2
+# What a search among all edges is worth in real parameters: an offset and an angle, and that their place is not
+# estimated but the best of many.
+EDGE_PARAMETERS = 8
+_LEAST_SPAN = 0.7  # of the aperture, along both axes, that must be seen before a wave is believed to end on it
 # Relative ridge on the gains' Gram matrix, which keeps coincident waves solvable, for each precision.
 _RIDGE = {torch.float64: 1e-12, torch.float32: 1e-7}
 
@@ -49,6 +59,11 @@ class GainBasis:
         """Basis functions [N, P, n] at coordinates y, z [N, n]: Legendre products, nearly orthogonal over the array."""
         legendre_y, legendre_z = _legendre(y / self.half_y), _legendre(z / self.half_z)
         return torch.stack([legendre_y[a] * legendre_z[b] for a, b in self.exponents], dim=1)
+
+    @property
+    def is_long(self) -> tuple[bool, bool]:
+        """Whether the array has more than one column, and more than one row."""
+        return (1, 0) in self.exponents, (0, 1) in self.exponents
 
     def sizes(self) -> list[int]:
         """Number of basis functions up to degree 0, 1 and 2."""
@@ -183,19 +198,32 @@ class Fit:
 def information(cost: Tensor, observation: Observation, waves: Waves, basis: GainBasis) -> Tensor:
     """Bayesian information criterion [N] in white noise of unknown variance: 2 n ln(cost) + k ln(2 n).
 
-    n observed antennas give 2 n real numbers. A wave has k = 3 + 2 functions real parameters, and 4 more if it has an
-    edge (an offset and an angle, each counted twice, as the place of a jump is searched among all antennas rather
-    than estimated: Zhang & Siegmund 2007). Infinite where the parameters are more than half of the 2 n numbers, and
-    where a wave with an edge is seen by too few antennas, for these say little about the rest of its part.
+    n observed antennas give 2 n real numbers. A wave has k = 3 + 2 functions real parameters, and more if it has an
+    edge (the place of a jump is searched among all antennas rather than estimated: Zhang & Siegmund 2007). Infinite
+    where the parameters are more than half of the 2 n numbers, and where a wave has an edge but too few antennas see
+    it, or a small part of the array is seen: these say little about where else the wave ends.
     """
     antennas = observation.antennas
     functions = torch.tensor(basis.sizes(), dtype=torch.float64)[waves.degree]
-    parameters = (3 + 2 * functions).sum(1) + 4 * waves.has_edge.sum(1)
+    parameters = (3 + 2 * functions).sum(1) + EDGE_PARAMETERS * waves.has_edge.sum(1)
     score = 2 * antennas * cost.clamp_min(1e-300).log() + parameters * (2 * antennas).log()
     cut = waves.has_edge.sum(1)
     needed = torch.where(cut > 1, _ANTENNAS_PER_CUT_WAVE * cut, _LEAST_ANTENNAS_OF_CUT_WAVE)
     starved = (_antennas_reached(observation, waves).amin(1) < needed) & (cut > 0)
-    return torch.where((parameters > antennas) | starved, torch.inf, score)
+    narrow = (_span(observation, basis) < _LEAST_SPAN) & (cut > 0)
+    return torch.where((parameters > antennas) | starved | narrow, torch.inf, score)
+
+
+def _span(observation: Observation, basis: GainBasis) -> Tensor:
+    """Share [N] of the aperture between the outermost observed antennas, along the axis where it is least."""
+    seen = observation.weight > 0
+    least = torch.ones(len(observation), dtype=torch.float64)
+    axes = (observation.y, basis.half_y), (observation.z, basis.half_z)
+    for (place, half), long in zip(axes, basis.is_long, strict=True):
+        if long:
+            span = torch.where(seen, place, -torch.inf).amax(1) - torch.where(seen, place, torch.inf).amin(1)
+            least = torch.minimum(least, span / (2 * half))
+    return least
 
 
 def _antennas_reached(observation: Observation, waves: Waves) -> Tensor:
@@ -227,14 +255,15 @@ def with_best_degree(observation: Observation, waves: Waves, basis: GainBasis) -
 def refine(observation: Observation, waves: Waves, basis: GainBasis, iterations: int) -> Fit:
     """Levenberg-Marquardt on all sources of each sample together; gains are eliminated, edges and degrees stay.
 
-    Never returns a worse fit than the one it starts from; stops early once no sample improves by 0.01 %.
+    The priors of the gains bind as the waves ask for with which it starts. Never returns a worse fit than that one;
+    stops early once no sample improves by 0.01 %.
     """
     accepted = replace(waves, sources=_project(waves.sources))
     state = _linearise(observation, accepted, basis)
     damping = torch.full_like(state.cost, 1e-3)
     for _ in range(iterations):
         trial = replace(waves, sources=_project(accepted.sources + _step(state, damping)))
-        candidate = _linearise(observation, trial, basis)
+        candidate = _linearise(observation, trial, basis, state.ridge)
         better = candidate.cost < state.cost
         settled = bool((candidate.cost >= (1 - 1e-4) * state.cost)[better].all()) and bool(better.any())
         damping = torch.where(better, damping / 10, damping * 8).clamp(1e-9, 1e6)
@@ -242,37 +271,41 @@ def refine(observation: Observation, waves: Waves, basis: GainBasis, iterations:
         state = state.where(better, candidate)
         if settled:
             break
-    return Fit(accepted, state.gains.reshape(len(waves), waves.count, -1), state.cost)
+    return Fit(accepted, state.gains.reshape(len(waves), waves.count, -1), state.unexplained)
 
 
 @dataclass(frozen=True)
 class _Linearisation:
-    """At some sources: gains [N, L P], cost [N], and the step's normal equations [N, 3L, 3L] and slope [N, 3L]."""
+    """At some sources: gains [N, L P], their ridge [N, L P], unexplained energy [N], the cost [N], which adds that of
+    the ridge, and the step's normal equations [N, 3L, 3L] and slope [N, 3L]."""
 
     gains: Tensor
+    ridge: Tensor
+    unexplained: Tensor
     cost: Tensor
     normal: Tensor
     slope: Tensor
 
     def where(self, chosen: Tensor, other: _Linearisation) -> _Linearisation:
         """``other`` for the chosen samples, self for the rest."""
-        return _Linearisation(
-            torch.where(chosen[:, None], other.gains, self.gains),
-            torch.where(chosen, other.cost, self.cost),
-            torch.where(chosen[:, None, None], other.normal, self.normal),
-            torch.where(chosen[:, None], other.slope, self.slope),
-        )
+        pairs = ((getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__)
+        return _Linearisation(*(torch.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), b, a) for a, b in pairs))
 
 
-def _linearise(observation: Observation, waves: Waves, basis: GainBasis) -> _Linearisation:
+def _linearise(observation: Observation, waves: Waves, basis: GainBasis, ridge: Tensor | None = None) -> _Linearisation:
     precision = observation.weight.dtype
     path, path_slope = path_and_slope(waves.sources, observation.y, observation.z)
     wave = phasors(path) * waves.reach(observation.y, observation.z)
     columns = _gain_columns(observation, wave, basis)
     gram, right = _normal_equations(columns, observation.field)
     active = basis.active(waves.degree)
+    if ridge is None:
+        free = _solve(gram, right[..., None], active, precision)[..., 0]
+        ridge = _ridge(observation, waves, basis, _residual(observation, columns, free)[1])
+    gram = gram + torch.diag_embed(ridge).to(gram.dtype)
     gains = _solve(gram, right[..., None], active, precision)[..., 0]
-    residual, cost = _residual(observation, columns, gains)
+    residual, unexplained = _residual(observation, columns, gains)
+    cost = unexplained + (ridge * gains.abs().square()).sum(1)
     # The field of each wave, [N, L, 1, n], times the derivative of its phase.
     by_wave = columns.reshape(len(waves), waves.count, -1, columns.shape[2])
     fitted = gains.reshape(len(waves), waves.count, 1, -1).to(columns.dtype) @ by_wave
@@ -282,7 +315,19 @@ def _linearise(observation: Observation, waves: Waves, basis: GainBasis) -> _Lin
     followed = _solve(gram, cross, active, precision)
     normal = (derivative.conj() @ derivative.mT).real.double() - (cross.mH @ followed).real
     slope = (derivative.conj() @ residual[..., None])[..., 0].real.double()
-    return _Linearisation(gains, cost, normal, slope)
+    return _Linearisation(gains, ridge, unexplained, cost, normal, slope)
+
+
+def _ridge(observation: Observation, waves: Waves, basis: GainBasis, unexplained: Tensor) -> Tensor:
+    """Ridge [N, L P] on the gains: unexplained power over prior variance, as if it were alike at all antennas, which
+    shadows and diffuse paths that the waves miss nearly are over a small part of the array."""
+    antennas, power = observation.antennas, energies(observation.field)
+    parameters = basis.active(waves.degree).sum(1) + 1.5 * waves.count
+    share = unexplained / power * (antennas / (antennas - parameters).clamp_min(0.1 * antennas))
+    constant = (share / _VARIANCE_OF_CONSTANT).clamp_max(_LARGEST_RIDGE_ON_CONSTANT)
+    slope = (share / _VARIANCE_OF_SLOPE).clamp_max(_LARGEST_RIDGE_ON_SLOPE)
+    by_function = torch.stack([constant] + [slope] * (len(basis.exponents) - 1), dim=1)
+    return (by_function * antennas[:, None]).repeat(1, waves.count)
 
 
 def phasors(path: Tensor) -> Tensor:
