@@ -37,8 +37,8 @@ class OffGrid:
     refined together after each addition. A sample keeps growing while the Bayesian information criterion
     2 n ln(residual energy) + k ln(2 n) falls (n observed antennas, k real parameters), up to ``max_waves``. The
     same criterion picks the degree (0, 1 or 2) of the gains' polynomial over the aperture, so that noisy samples get
-    constant gains and clean ones quadratic gains. Priors on the gains bound the estimate where a small part of the array
-    is seen, and no shadow edge is believed in there. The returned channel is the model everywhere, also at observed
+    constant gains and clean ones quadratic gains. Where a small part of the array is seen, priors on the gains bound
+    the estimate, and no shadow edge is believed in. The returned channel is the model everywhere, also at observed
     antennas, which filters their noise.
 
     Parameters

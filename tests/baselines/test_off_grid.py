@@ -94,16 +94,18 @@ def test_noise_behaves_as_the_cramer_rao_bound():
         assert bound - 1.0 < measured < bound + 1.5
 
 
-def test_estimates_do_not_run_away_from_a_small_part_of_the_array():
-    generator = RNG(11)
-    angles = generator.uniform(-50, 50, (24, 2))
-    places = [source(azimuth, elevation, generator.uniform(100, 3000)) for azimuth, elevation in angles]
-    gains = generator.normal(size=24) + 1j * generator.normal(size=24)
-    truth = channel_of(places, gains, 48, 48)
+@pytest.mark.parametrize("seed", range(4))
+def test_estimates_do_not_run_away_from_a_small_part_of_the_array(seed):
+    # A cluster that a small part of the array cannot resolve: without priors the energy came out a hundredfold.
+    generator = RNG(seed)
+    angles, distances = generator.uniform(-4, 4, (8, 2)), generator.uniform(100, 3000, 8)
+    places = [source(*direction, distance) for direction, distance in zip(angles, distances, strict=True)]
+    gains = generator.normal(size=8) + 1j * generator.normal(size=8)
+    truth = channel_of(places, gains, 48, 48, variation=0.05, seed=seed)
     mask = np.zeros((1, 48, 48, 1), dtype=bool)
-    mask[:, 18:30, 18:30] = True
+    mask[:, 4:14, 4:14] = True
     estimate = OffGrid().predict(np.where(mask, truth, 0), mask)
-    assert (np.abs(estimate) ** 2).sum() < 3 * (np.abs(truth) ** 2).sum()
+    assert (np.abs(estimate) ** 2).sum() < 4 * (np.abs(truth) ** 2).sum()
 
 
 def test_bound_counts_parameters_where_all_are_resolved():
