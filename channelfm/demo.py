@@ -34,7 +34,7 @@ from channelfm.errors import InputError
 from channelfm.pretraining.loop import pretrain
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.records import Channels
-from channelfm.tasks.predictor import Learner, Predictor
+from channelfm.tasks.predictor import LearningPredictor, Predictor
 
 STEPS = ("scene", "flight", "data set", "training", "evaluation", "report")
 
@@ -141,7 +141,7 @@ def _evaluate(
     channels, left_out = measured_channels(recipe, dataset)
     tell.start()
     for predictor in predictors:
-        if isinstance(predictor, Learner):
+        if isinstance(predictor, LearningPredictor):
             predictor.learn(dataset.load("train").grid)
     spacing = channels.spacing_wavelengths
     rows = evaluate(predictors, channels.grid, recipe.mask_ratios, recipe.seed, tell.progress, spacing, recipe.split)

@@ -1,7 +1,7 @@
 """Classical predictors, and the bounds that no predictor can beat.
 
 ``BASELINES`` is the one list of them: row name -> constructor, each called with ``spacing_wavelengths``. Those that
-are also a :class:`channelfm.tasks.predictor.Learner` learn from training channels before they predict.
+are also a :class:`channelfm.tasks.predictor.LearningPredictor` learn from training channels before they predict.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ class LMMSE(FrameEstimator):
     not span, is that of ``loadings`` under which the sample's own observation is most likely (complex normal, with a
     covariance proportional to R_oo + w I); they are tried in order until the likelihood falls.
 
-    A :class:`channelfm.tasks.predictor.Learner`: ``predict`` raises InputError before ``learn``, and for arrays of
-    another size than it learned.
+    A :class:`channelfm.tasks.predictor.LearningPredictor`: ``predict`` raises InputError before ``learn``, and for
+    arrays of another size than it learned.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class LMMSE(FrameEstimator):
         self._size = (0, 0)
 
     def learn(self, channels: NDArray[np.complex64]) -> None:
-        """See :class:`channelfm.tasks.predictor.Learner`; each frequency counts as a channel of its own."""
+        """See :class:`channelfm.tasks.predictor.LearningPredictor`; each frequency counts as a channel of its own."""
         if np.ndim(channels) != 4 or not np.iscomplexobj(channels):
             raise InputError(
                 f"training channels have shape {np.shape(channels)}: give complex [snapshot, row, column, frequency]"

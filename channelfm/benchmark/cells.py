@@ -19,7 +19,7 @@ from channelfm.benchmark.recipe import BenchmarkRecipe, SetRecipe
 from channelfm.errors import ChannelfmError, InputError
 from channelfm.metrics import PolarPeaks, polar_peaks
 from channelfm.tasks.extrapolation import Examples, examples
-from channelfm.tasks.predictor import Learner, Predictor
+from channelfm.tasks.predictor import LearningPredictor, Predictor
 
 FORMAT = 1  # of kept cells
 
@@ -82,7 +82,7 @@ class Worker:
     def _prepare(self, case: Examples) -> Predictor:
         """The predictor, loaded, taught and warmed up; InputError where it cannot work on this set."""
         predictor = self.entry.load(self.spacing, self.settings.device)
-        if isinstance(predictor, Learner):
+        if isinstance(predictor, LearningPredictor):
             channels = training_channels(self.part.links, self.part.settings.array, self.settings.learn_samples)
             if not len(channels):
                 raise InputError("it learns, and the data set has no link of split 'train'")

@@ -39,7 +39,7 @@ class Predictor(Protocol):
 
 
 @runtime_checkable
-class Learner(Predictor, Protocol):
+class LearningPredictor(Predictor, Protocol):
     """A Predictor that needs statistics of channels before it can answer; a benchmark gives it the training split."""
 
     def learn(self, channels: NDArray[np.complex64]) -> None:

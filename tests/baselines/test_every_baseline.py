@@ -7,7 +7,7 @@ from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES, ZeroFilling
 from channelfm.errors import InputError
 from channelfm.metrics import nmse
-from channelfm.tasks.predictor import Learner, Predictor
+from channelfm.tasks.predictor import LearningPredictor, Predictor
 from channelfm.tokens.masks import random_mask
 
 RNG = np.random.default_rng
@@ -26,7 +26,7 @@ def waves(count, rows, cols, seed=0):
 def ready(name, rows, cols):
     """A predictor that has learned what it needs for arrays of this size."""
     predictor = BASELINES[name](spacing_wavelengths=0.5)
-    if isinstance(predictor, Learner):
+    if isinstance(predictor, LearningPredictor):
         predictor.learn(waves(12, rows, cols, seed=1))
     return predictor
 
@@ -38,7 +38,7 @@ def test_the_list_goes_from_trivial_to_strong_and_names_its_rows():
         predictor = BASELINES[name](spacing_wavelengths=0.5)
         assert isinstance(predictor, Predictor)
         assert predictor.name == name
-    assert [name for name in NAMES if isinstance(BASELINES[name](), Learner)] == ["lmmse", "lmmse-canonical"]
+    assert [name for name in NAMES if isinstance(BASELINES[name](), LearningPredictor)] == ["lmmse", "lmmse-canonical"]
 
 
 @pytest.mark.parametrize("name", NAMES)

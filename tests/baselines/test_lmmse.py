@@ -9,7 +9,7 @@ from channelfm.baselines import LMMSE, CanonicalLMMSE
 from channelfm.baselines.lmmse import LOADINGS, component_weights, principal_factor
 from channelfm.errors import InputError
 from channelfm.metrics import nmse
-from channelfm.tasks.predictor import Learner
+from channelfm.tasks.predictor import LearningPredictor
 from channelfm.tokens.canonical import find_frame
 from channelfm.tokens.masks import random_mask
 
@@ -107,7 +107,7 @@ def test_learning_leaves_channels_without_a_path_out_and_starts_afresh():
     with_gaps = np.concatenate([training, np.zeros_like(training)])
     channel, mask = complex_normal(15, 2, 4, 4, 2), random_mask(np.random.default_rng(16), 2, 4, 4, 0.5)
     estimator, other = LMMSE(), LMMSE()
-    assert isinstance(estimator, Learner)
+    assert isinstance(estimator, LearningPredictor)
     estimator.learn(training)
     other.learn(complex_normal(17, 3, 5, 5, 1))
     other.learn(with_gaps)
