@@ -44,7 +44,14 @@ class EvaluationRecipe(Recipe):
     trained here, on at most ``max_samples`` links. Those that learn statistics are taught with the training links."""
 
     split: Literal["val", "test"] = "test"
-    predictors: tuple[str, ...] = ("zero-filling", "polar-omp", "wave-frame", "off-grid", "packaged")
+    predictors: tuple[str, ...] = (
+        "zero-filling",
+        "polar-omp",
+        "wave-frame",
+        "off-grid",
+        "cddim-small",
+        "wavefield-small",
+    )
     mask_ratios: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(default=(0.5, 0.75, 0.9), min_length=1)
     max_samples: int = Field(default=100, ge=1)
     seed: int = Field(default=0, ge=0)
