@@ -1,0 +1,201 @@
+"""Sparse spatio-temporal attention (SSTA) over an angle-delay-time grid (seed 004, III-D).
+
+One operator, three implementations that agree: compiled C++ on the processor (``compiled``), Triton on the GPU
+(``kernels``), plain PyTorch elsewhere and for export (``plain``). Time and memory grow linearly with the tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from channelfm.errors import InputError
+from channelfm.ops import compiled, plain
+from channelfm.ops.neighbourhood import Grid, Neighbourhood, Routing, count_neighbours
+from channelfm.ops.plain import Boxes
+
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def sparse_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    grid: Grid,
+    neighbourhood: Neighbourhood,
+    *,
+    routing: Routing | None = None,
+    cls: bool = False,
+) -> Tensor:
+    """softmax(q . k / sqrt(d)) v over each token's neighbours (equations 7 to 10).
+
+    Parameters
+    ----------
+    query, key, value : [batch, head, S, d] on one device, rotary positions applied
+        (:func:`channelfm.ops.rotary.rotate`). float16 and bfloat16 are computed in float32; where dtypes differ, as they
+        may under autocast, the widest counts.
+    grid : frames, rows and columns of tokens (T, H, W).
+    neighbourhood : which tokens see each other.
+    routing : keep only each token's strongest neighbours; None keeps all.
+    cls : token 0 is [CLS] and S = T * H * W + 1. It attends to all. All see it, beside their neighbours and whatever
+        the routing; but not if the neighbourhood is causal, for it would tell them of later frames one layer on.
+
+    Returns
+    -------
+    [batch, head, S, d] in the widest dtype. Differentiable once; safe under ``torch.compile``; ``torch.export`` writes
+    the plain reference into the graph.
+
+    Raises
+    ------
+    InputError : shapes, dtypes or devices that do not fit each other or the grid.
+    """
+    _check(query, key, value, grid, cls)
+    dtype = torch.promote_types(torch.promote_types(query.dtype, key.dtype), value.dtype)
+    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    boxes = neighbourhood.boxes
+    kept = None if routing is None else routing.kept(count_neighbours(boxes, grid, query.device))
+    if not cls:
+        return _attend(query, key, value, grid, boxes, kept)[0]
+    output, total = _attend(query[:, :, 1:], key[:, :, 1:], value[:, :, 1:], grid, boxes, kept)
+    if not neighbourhood.causal:
+        output = _with_cls(output, total, query[:, :, 1:], key[:, :, :1], value[:, :, :1])
+    summary = F.scaled_dot_product_attention(query[:, :, :1], key, value)
+    return torch.cat([summary.to(dtype), output.to(dtype)], dim=2)
+
+
+def _check(query: Tensor, key: Tensor, value: Tensor, grid: Grid, cls: bool) -> None:
+    if len(grid) != 3 or any(size < 1 for size in grid):
+        raise InputError(f"grid {grid}: give frames, rows and columns, each at least 1")
+    if query.ndim != 4 or not query.shape == key.shape == value.shape:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in (query, key, value))
+        raise InputError(f"query, key and value are {shapes}: give three of one shape [batch, head, token, width]")
+    tokens = math.prod(grid) + cls
+    if query.shape[2] != tokens:
+        also = " and [CLS]" if cls else ""
+        raise InputError(f"{query.shape[2]} tokens, but grid {grid}{also} means {tokens}: change the grid or cls")
+    if min(query.shape) < 1:
+        raise InputError(f"query is {list(query.shape)}: give at least one sequence, head and dimension")
+    for tensor in (query, key, value):
+        if tensor.dtype not in _DTYPES:
+            raise InputError(f"{tensor.dtype} is not supported: give one of {', '.join(map(str, _DTYPES))}")
+        if tensor.device != query.device:
+            raise InputError(f"query is on {query.device}, key or value on {tensor.device}: bring them to one device")
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, grid: Grid, boxes: Boxes, kept: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    if _exporting():
+        return plain.reference_attention(query, key, value, grid, boxes, kept)
+    flat = [number for box in boxes for number in box]
+    output, total, _ = torch.ops.channelfm.ssta(query, key, value, list(grid), flat, kept)
+    return output, total
+
+
+def _exporting() -> bool:
+    found = getattr(torch.compiler, "is_exporting", None)  # PyTorch 2.7
+    return bool(found is not None and found())
+
+
+def _with_cls(output: Tensor, total: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention that also sees one key and value [batch, head, 1, d]: two softmaxes joined by their denominators."""
+    logit = (query * key).sum(-1).to(total.dtype) / math.sqrt(query.shape[-1])
+    both = torch.logaddexp(total, logit)
+    return output * (total - both).exp()[..., None] + value * (logit - both).exp()[..., None]
+
+
+def _backend(tensor: Tensor) -> ModuleType:
+    if tensor.is_cuda:
+        from channelfm.ops import gpu  # Triton is not everywhere
+
+        return gpu.backend()
+    return plain if tensor.device.type != "cpu" or compiled.library() is None else compiled
+
+
+def _triples(flat: list[int]) -> Boxes:
+    return tuple((flat[n], flat[n + 1], flat[n + 2]) for n in range(0, len(flat), 3))
+
+
+def _computed(tensor: Tensor) -> Tensor:
+    """In the precision that kernels compute in."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _like(result: Tensor, model: Tensor) -> Tensor:
+    """The result in the dtype and strides that the fake implementation promises."""
+    promised = torch.empty_like(model)
+    if result.dtype == promised.dtype and result.stride() == promised.stride():
+        return result
+    return promised.copy_(result)
+
+
+@torch.library.custom_op(
+    "channelfm::ssta",
+    mutates_args=(),
+    schema="(Tensor query, Tensor key, Tensor value, int[] grid, int[] boxes, Tensor? kept) -> (Tensor, Tensor, Tensor)",
+)
+def _ssta(
+    query: Tensor, key: Tensor, value: Tensor, grid: list[int], boxes: list[int], kept: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Output, logarithm of the denominator, and smallest kept logit (empty without routing)."""
+    exact = (_computed(query), _computed(key), _computed(value))
+    output, total, threshold = _backend(query).forward(*exact, tuple(grid), _triples(boxes), kept)
+    return _like(output, query), total, threshold
+
+
+@_ssta.register_fake
+def _(
+    query: Tensor, key: Tensor, value: Tensor, grid: list[int], boxes: list[int], kept: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    exact = torch.float64 if query.dtype == torch.float64 else torch.float32
+    total = query.new_empty(query.shape[:-1], dtype=exact)
+    return torch.empty_like(query), total, total.new_empty(total.shape if kept is not None else (0,))
+
+
+@torch.library.custom_op(
+    "channelfm::ssta_backward",
+    mutates_args=(),
+    schema="(Tensor query, Tensor key, Tensor value, Tensor upper, Tensor total, Tensor delta, Tensor threshold, "
+    "int[] grid, int[] boxes) -> (Tensor, Tensor, Tensor)",
+)
+def _ssta_backward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    upper: Tensor,
+    total: Tensor,
+    delta: Tensor,
+    threshold: Tensor,
+    grid: list[int],
+    boxes: list[int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    exact = [_computed(tensor) for tensor in (query, key, value, upper, total, delta)]
+    grads = _backend(query).backward(*exact, threshold, tuple(grid), _triples(boxes))
+    return _like(grads[0], query), _like(grads[1], key), _like(grads[2], value)
+
+
+@_ssta_backward.register_fake
+def _(query: Tensor, key: Tensor, value: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+
+
+def _remember(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple) -> None:  # type: ignore[type-arg]
+    query, key, value, ctx.grid, ctx.boxes, _ = inputs  # type: ignore[attr-defined]
+    ctx.save_for_backward(query, key, value, *output)
+    ctx.mark_non_differentiable(output[2])
+
+
+def _differentiate(ctx: torch.autograd.function.FunctionCtx, upper: Tensor, upper_total: Tensor, _: Tensor) -> tuple:  # type: ignore[type-arg]
+    query, key, value, output, total, threshold = ctx.saved_tensors  # type: ignore[attr-defined]
+    delta = (output.to(total.dtype) * upper.to(total.dtype)).sum(-1) - upper_total
+    grads = torch.ops.channelfm.ssta_backward(
+        query, key, value, upper, total, delta, threshold, ctx.grid, ctx.boxes  # type: ignore[attr-defined]
+    )
+    return *grads, None, None, None
+
+
+_ssta.register_autograd(_differentiate, setup_context=_remember)
