@@ -11,6 +11,8 @@ import ctypes
 import functools
 import hashlib
 import os
+import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -25,7 +27,7 @@ from channelfm.ops.plain import Boxes
 
 _SOURCES = ("ssta.cpp", "ssta_grid.h")
 _FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-w")
-_INSTRUCTIONS = {  # of torch.backends.cpu.get_cpu_capability(); other processors have one set, or the compiler's default
+_INSTRUCTIONS = {  # by torch.backends.cpu.get_cpu_capability(); other processors take the compiler's default
     "AVX2": ("-mavx2", "-mfma"),
     "AVX512": ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"),
 }
@@ -61,28 +63,38 @@ def library() -> ctypes.CDLL | None:
 
 def _built() -> Path:
     """Path of the library, compiled now if need be. Raises RuntimeError without a compiler that can."""
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, _COMPILERS), None)
-    if compiler is None or shutil.which(compiler) is None:
-        raise RuntimeError(f"no C++ compiler ({compiler or ', '.join(_COMPILERS)}); {_REMEDY}")
+    named = shlex.split(os.environ.get("CXX", ""))
+    compiler = named or [name for name in _COMPILERS if shutil.which(name)][:1]
+    if not compiler or shutil.which(compiler[0]) is None:
+        raise RuntimeError(f"no C++ compiler ({' '.join(named) or ', '.join(_COMPILERS)}); {_REMEDY}")
     folder = Path(__file__).parent
     flags = (*_FLAGS, *_INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), ()))
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
+    version = subprocess.run([*compiler, "--version"], capture_output=True, check=False).stdout
     content = b"".join((folder / name).read_bytes() for name in _SOURCES)
-    digest = hashlib.sha256(content + version + repr((os.uname().machine, flags)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(content + version + repr((platform.machine(), flags)).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "channelfm"
     target = cache / f"ssta-{digest}.so"
     if target.is_file():
         return target
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as own:  # so that processes that build at once do not meet
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        _compile(compiler, flags, target)
+    except OSError as error:
+        remedy = "name a folder that can be written in XDG_CACHE_HOME"
+        raise RuntimeError(f"the compiled operator cannot be stored ({error}); {remedy}") from error
+    return target
+
+
+def _compile(compiler: list[str], flags: tuple[str, ...], target: Path) -> None:
+    source = Path(__file__).with_name(_SOURCES[0])
+    with tempfile.TemporaryDirectory(dir=target.parent) as own:  # so that processes that build at once do not meet
         made = Path(own, target.name)
-        command = [compiler, *flags, str(folder / _SOURCES[0]), "-o", str(made)]
+        command = [*compiler, *flags, str(source), "-o", str(made)]
         outcome = subprocess.run(command, capture_output=True, text=True, check=False)
         if outcome.returncode:
             told = next(filter(None, outcome.stderr.splitlines()), f"exit code {outcome.returncode}")
-            raise RuntimeError(f"{compiler} could not compile {_SOURCES[0]} ({told}); {_REMEDY}")
+            raise RuntimeError(f"{compiler[0]} could not compile {source.name} ({told}); {_REMEDY}")
         made.replace(target)
-    return target
 
 
 def forward(

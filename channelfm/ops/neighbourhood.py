@@ -41,7 +41,9 @@ class Neighbourhood:
         if len(self.drift) != 2 or any(not math.isfinite(drift) or drift < 0 for drift in self.drift):
             raise InputError(f"drift {self.drift}: give two finite numbers of at least 0, gamma_h and gamma_w")
         if any(not isinstance(offset, int) or offset < 1 for offset in self.offsets):
-            raise InputError(f"offsets {self.offsets}: give distances in frames, integers of at least 1; causal=True drops later frames")
+            raise InputError(
+                f"offsets {self.offsets}: give distances in frames of at least 1; causal=True drops later frames"
+            )
         if len(set(self.offsets)) != len(self.offsets):
             raise InputError(f"offsets {self.offsets}: give each distance once")
 

@@ -97,4 +97,4 @@ def _chunks(query: Tensor, grid: Grid, boxes: Boxes) -> tuple[Tensor, ...]:
     volume = sum((2 * down + 1) * (2 * across + 1) for _, down, across in boxes)
     per_token = query.shape[0] * query.shape[1] * query.shape[3] * volume * query.element_size()
     tokens = torch.arange(math.prod(grid), device=query.device)
-    return tokens.split(max(1, _CHUNK_BYTES // per_token))
+    return torch.split(tokens, max(1, _CHUNK_BYTES // per_token))

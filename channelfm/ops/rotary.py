@@ -34,7 +34,7 @@ def axial_rotation(grid: Grid, head_width: int, *, cls: bool = False) -> Tensor:
     """
     _check_even(head_width)
     if head_width < 2 * _AXES:
-        raise InputError(f"head width {head_width}: axial positions need at least {2 * _AXES}; use wider or fewer heads")
+        raise InputError(f"head width {head_width}: axial positions need at least {2 * _AXES}; use fewer heads")
     place = torch.cartesian_prod(*(torch.arange(size, dtype=torch.float64) for size in grid))
     pairs = head_width // 2
     angles = torch.empty(len(place), pairs, dtype=torch.float64)

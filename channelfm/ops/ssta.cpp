@@ -111,15 +111,15 @@ void backward_query_line(const Problem& p, const Layout<S>& l, int64_t number, c
         read(l, line, x, query, dims, S(p.scale), q);
         read(l, line, x, upper, dims, S(1), g);
         const Vec<S> level = read_one(p, l, line, x, lse, FAR<S>), mean = read_one(p, l, line, x, delta, S(0));
-        const Vec<S> least = p.kept ? read_one(p, l, line, x, threshold, FAR<S>) : spread<S>(-2 * FAR<S>);
+        const Vec<S> least = p.kept ? read_one(p, l, line, x, threshold, FAR<S>) : spread<S>(-FAR<S> / 2);
         for (int64_t c = 0; c < dims; ++c) sum[c] = Vec<S>{};
         walk(p, l, line, 1, [&](int64_t other, int64_t shift) {
             const S *k = key + other * size + shift, *v = value + other * size + shift;
             Vec<S> logit = load(inside + shift), slope = -mean;
             for (int64_t c = 0; c < dims; ++c) logit += q[c] * load(k + c * l.stride);
             for (int64_t c = 0; c < dims; ++c) slope += g[c] * load(v + c * l.stride);
-            slope *= exponential(logit - level);
-            slope = logit >= least ? slope : Vec<S>{};
+            const Vec<S> weight = exponential(logit - level);
+            slope *= logit >= least ? weight : Vec<S>{};
             for (int64_t c = 0; c < dims; ++c) sum[c] += slope * load(k + c * l.stride);
         });
         for (int64_t c = 0; c < dims; ++c) sum[c] *= S(p.scale);
@@ -217,14 +217,16 @@ template <class Work> int guarded(Work work) {  // no exception may leave for C
 
 }  // namespace
 
-#define FOR_WIDTH(S, function, ...)                            \
-    return guarded([&] {                                       \
-        switch (p->dims) {                                     \
-            case 4: return function<S, 4>(*p, __VA_ARGS__);    \
-            case 8: return function<S, 8>(*p, __VA_ARGS__);    \
-            case 16: return function<S, 16>(*p, __VA_ARGS__);  \
-            default: return function<S, 0>(*p, __VA_ARGS__);   \
-        }                                                      \
+// float64 serves tests of gradients: code for any width will do.
+#define KNOWN(S, width) (sizeof(S) == sizeof(float) ? width : 0)
+#define FOR_WIDTH(S, function, ...)                                     \
+    return guarded([&] {                                                \
+        switch (p->dims) {                                              \
+            case 4: return function<S, KNOWN(S, 4)>(*p, __VA_ARGS__);   \
+            case 8: return function<S, KNOWN(S, 8)>(*p, __VA_ARGS__);   \
+            case 16: return function<S, KNOWN(S, 16)>(*p, __VA_ARGS__); \
+            default: return function<S, 0>(*p, __VA_ARGS__);            \
+        }                                                               \
     })
 
 #define INTERFACE(S, suffix)                                                                                       \

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,8 +37,8 @@ def sparse_attention(
     Parameters
     ----------
     query, key, value : [batch, head, S, d] on one device, rotary positions applied
-        (:func:`channelfm.ops.rotary.rotate`). float16 and bfloat16 are computed in float32; where dtypes differ, as they
-        may under autocast, the widest counts.
+        (:func:`channelfm.ops.rotary.rotate`). float16 and bfloat16 are computed in float32; where dtypes differ, as
+        they may under autocast, the widest counts.
     grid : frames, rows and columns of tokens (T, H, W).
     neighbourhood : which tokens see each other.
     routing : keep only each token's strongest neighbours; None keeps all.
@@ -136,7 +137,8 @@ def _like(result: Tensor, model: Tensor) -> Tensor:
 @torch.library.custom_op(
     "channelfm::ssta",
     mutates_args=(),
-    schema="(Tensor query, Tensor key, Tensor value, int[] grid, int[] boxes, Tensor? kept) -> (Tensor, Tensor, Tensor)",
+    schema="(Tensor query, Tensor key, Tensor value, int[] grid, int[] boxes, Tensor? kept) "
+    "-> (Tensor, Tensor, Tensor)",
 )
 def _ssta(
     query: Tensor, key: Tensor, value: Tensor, grid: list[int], boxes: list[int], kept: Tensor | None
@@ -183,18 +185,17 @@ def _(query: Tensor, key: Tensor, value: Tensor, *_: object) -> tuple[Tensor, Te
     return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
 
 
-def _remember(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: tuple) -> None:  # type: ignore[type-arg]
-    query, key, value, ctx.grid, ctx.boxes, _ = inputs  # type: ignore[attr-defined]
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    query, key, value, ctx.grid, ctx.boxes, _ = inputs
     ctx.save_for_backward(query, key, value, *output)
     ctx.mark_non_differentiable(output[2])
 
 
-def _differentiate(ctx: torch.autograd.function.FunctionCtx, upper: Tensor, upper_total: Tensor, _: Tensor) -> tuple:  # type: ignore[type-arg]
-    query, key, value, output, total, threshold = ctx.saved_tensors  # type: ignore[attr-defined]
+def _differentiate(ctx: Any, upper: Tensor, upper_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    query, key, value, output, total, threshold = ctx.saved_tensors
     delta = (output.to(total.dtype) * upper.to(total.dtype)).sum(-1) - upper_total
-    grads = torch.ops.channelfm.ssta_backward(
-        query, key, value, upper, total, delta, threshold, ctx.grid, ctx.boxes  # type: ignore[attr-defined]
-    )
+    given = (query, key, value, upper, total, delta, threshold)
+    grads = torch.ops.channelfm.ssta_backward(*given, ctx.grid, ctx.boxes)
     return *grads, None, None, None
 
 

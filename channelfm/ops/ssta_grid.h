@@ -61,9 +61,9 @@ template <class S> INLINE Vec<S> load(const S* from) {
 
 template <class S> INLINE Vec<S> spread(S value) { return value - Vec<S>{}; }
 
-// exp(x) for x <= 0 to one unit in the last place or two; tiny instead of 0 below -87.
+// exp(x) for x <= 0 to a unit or two in the last place; below -80 it stays at 2e-35, as denormal products are slow.
 INLINE Vec<float> exponential(Vec<float> x) {
-    const Vec<float> floor = spread<float>(-87.0f), magic = spread<float>(12582912.0f);
+    const Vec<float> floor = spread<float>(-80.0f), magic = spread<float>(12582912.0f);
     x = x > floor ? x : floor;
     const Vec<float> shifted = x * 1.44269504088896341f + magic;  // the integer lies in the low bits
     const Vec<float> whole = shifted - magic;
