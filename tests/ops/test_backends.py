@@ -90,6 +90,7 @@ def test_the_triton_kernels_agree_with_the_compiled_ones(case) -> None:
     torch.testing.assert_close(_run(kernels, *case, device="cuda"), _run(compiled, *case), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_TRITON, reason="needs Triton, whose interpreter runs the GPU's kernels here")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the kernels themselves are tested on this machine's GPU")
 def test_the_triton_kernels_agree_with_the_reference_in_tritons_interpreter() -> None:
