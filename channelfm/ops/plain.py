@@ -75,7 +75,7 @@ def backward(
     boxes: Boxes,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value from ``upper``, the output's, and ``delta`` [batch, head, token]: the inner
-    product of output and upper, less the gradient of ``total``."""
+    product of output and upper."""
     grad_query, grad_key, grad_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
     scale = 1 / math.sqrt(query.shape[-1])
     for tokens in _chunks(query, grid, boxes):

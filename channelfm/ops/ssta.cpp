@@ -161,10 +161,12 @@ void backward_key_line(const Problem& p, const Layout<S>& l, int64_t number, con
     }
 }
 
-// Runs task(number of the line, scratch of its thread) for all lines.
-template <class S, class Task> void run(const Problem& p, const Layout<S>& l, Task task) {
-    const int64_t size = 4 * p.dims + l.neighbours;
-    Buffer<S> scratch(size * LANES<S> * p.threads);
+// Runs prepare(number) for all lines, then task(number, scratch of its thread) for `tasks` times as many numbers. One
+// parallel region: on a busy machine every barrier costs a time slice.
+template <class S, class Prepare, class Task>
+void run(const Problem& p, const Layout<S>& l, int64_t tasks, Prepare prepare, Task task) {
+    const int64_t size = 4 * p.dims + l.neighbours, lines = l.units * l.lines;
+    const Buffer<S> scratch(size * LANES<S> * p.threads);
 #pragma omp parallel num_threads(p.threads)
     {
         int64_t thread = 0;
@@ -172,38 +174,55 @@ template <class S, class Task> void run(const Problem& p, const Layout<S>& l, Ta
         thread = omp_get_thread_num();
 #endif
         Vec<S>* own = reinterpret_cast<Vec<S>*>(scratch.data) + thread * size;
+#pragma omp for schedule(dynamic, 16)
+        for (int64_t number = 0; number < lines; ++number) prepare(number);
 #pragma omp for schedule(dynamic, 8)
-        for (int64_t number = 0; number < l.units * l.lines; ++number) task(number, own);
+        for (int64_t number = 0; number < tasks * lines; ++number) task(number, own);
     }
 }
 
 template <class S, int D>
 void forward(const Problem& p, const View& q, const View& k, const View& v, const View& out, S* lse, S* threshold) {
     const Layout<S> l(p);
-    const Buffer<S> keys = planes<S>(p, l, k, 1), values = planes<S>(p, l, v, 1), bias = margin<S>(l);
-    run<S>(p, l, [&](int64_t number, Vec<S>* scratch) {
-        forward_line<S, D>(p, l, number, keys.data, values.data, bias.data, q, out, lse, threshold, scratch);
-    });
+    const int64_t size = l.units * l.lines * l.stride;
+    const Buffer<S> keys(size * p.dims), values(size * p.dims), bias = margin<S>(l);
+    run<S>(
+        p, l, 1,
+        [&](int64_t number) {
+            pack<S>(p, l, number, k, 1, keys);
+            pack<S>(p, l, number, v, 1, values);
+        },
+        [&](int64_t number, Vec<S>* scratch) {
+            forward_line<S, D>(p, l, number, keys.data, values.data, bias.data, q, out, lse, threshold, scratch);
+        });
 }
 
 template <class S, int D>
 void backward(const Problem& p, const View& q, const View& k, const View& v, const View& upper, const S* lse,
               const S* delta, const S* threshold, const View& into_q, const View& into_k, const View& into_v) {
     const Layout<S> l(p);
-    {
-        const Buffer<S> keys = planes<S>(p, l, k, 1), values = planes<S>(p, l, v, 1), bias = margin<S>(l);
-        run<S>(p, l, [&](int64_t number, Vec<S>* scratch) {
-            backward_query_line<S, D>(p, l, number, keys.data, values.data, bias.data, q, upper, lse, delta, threshold,
-                                      into_q, scratch);
+    const int64_t lines = l.units * l.lines, size = lines * l.stride;
+    const Buffer<S> keys(size * p.dims), values(size * p.dims), queries(size * p.dims), uppers(size * p.dims);
+    const Buffer<S> levels(size), means(size), least(p.kept ? size : 0), bias = margin<S>(l);
+    run<S>(
+        p, l, 2,
+        [&](int64_t number) {
+            pack<S>(p, l, number, k, 1, keys);
+            pack<S>(p, l, number, v, 1, values);
+            pack<S>(p, l, number, q, S(p.scale), queries);
+            pack<S>(p, l, number, upper, 1, uppers);
+            pack_one<S>(p, l, number, lse, FAR<S>, levels);
+            pack_one<S>(p, l, number, delta, 0, means);
+            if (p.kept) pack_one<S>(p, l, number, threshold, FAR<S>, least);
+        },
+        [&](int64_t number, Vec<S>* scratch) {
+            if (number < lines)
+                backward_query_line<S, D>(p, l, number, keys.data, values.data, bias.data, q, upper, lse, delta,
+                                          threshold, into_q, scratch);
+            else
+                backward_key_line<S, D>(p, l, number - lines, queries.data, uppers.data, levels.data, means.data,
+                                        least.data, k, v, into_k, into_v, scratch);
         });
-    }
-    const Buffer<S> queries = planes<S>(p, l, q, S(p.scale)), uppers = planes<S>(p, l, upper, 1);
-    const Buffer<S> levels = plane<S>(p, l, lse, FAR<S>), means = plane<S>(p, l, delta, 0);
-    const Buffer<S> least = p.kept ? plane<S>(p, l, threshold, FAR<S>) : Buffer<S>(0);
-    run<S>(p, l, [&](int64_t number, Vec<S>* scratch) {
-        backward_key_line<S, D>(p, l, number, queries.data, uppers.data, levels.data, means.data, least.data, k, v,
-                                into_k, into_v, scratch);
-    });
 }
 
 template <class Work> int guarded(Work work) {  // no exception may leave for C

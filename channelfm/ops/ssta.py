@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from channelfm.errors import InputError
-from channelfm.ops import compiled, plain
+from channelfm.ops import compiled, plain, summary
 from channelfm.ops.neighbourhood import Grid, Neighbourhood, Routing, count_neighbours
 from channelfm.ops.plain import Boxes
 
@@ -57,15 +57,13 @@ def sparse_attention(
     _check(query, key, value, grid, cls)
     dtype = torch.promote_types(torch.promote_types(query.dtype, key.dtype), value.dtype)
     query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-    boxes = neighbourhood.boxes
+    boxes, seen = neighbourhood.boxes, cls and not neighbourhood.causal
     kept = None if routing is None else routing.kept(count_neighbours(boxes, grid, query.device))
-    if not cls:
-        return _attend(query, key, value, grid, boxes, kept)[0]
-    output, total = _attend(query[:, :, 1:], key[:, :, 1:], value[:, :, 1:], grid, boxes, kept)
-    if not neighbourhood.causal:
-        output = _with_cls(output, total, query[:, :, 1:], key[:, :, :1], value[:, :, :1])
-    summary = F.scaled_dot_product_attention(query[:, :, :1], key, value)
-    return torch.cat([summary.to(dtype), output.to(dtype)], dim=2)
+    if _exporting():
+        return _reference(query, key, value, grid, boxes, kept, cls, seen)
+    flat = [number for box in boxes for number in box]
+    output: Tensor = torch.ops.channelfm.ssta(query, key, value, list(grid), flat, kept, cls, seen)[0]
+    return output
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, grid: Grid, cls: bool) -> None:
@@ -87,26 +85,25 @@ def _check(query: Tensor, key: Tensor, value: Tensor, grid: Grid, cls: bool) -> 
             raise InputError(f"query is on {query.device}, key or value on {tensor.device}: bring them to one device")
 
 
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, grid: Grid, boxes: Boxes, kept: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    if _exporting():
-        return plain.reference_attention(query, key, value, grid, boxes, kept)
-    flat = [number for box in boxes for number in box]
-    output, total, _ = torch.ops.channelfm.ssta(query, key, value, list(grid), flat, kept)
-    return output, total
-
-
 def _exporting() -> bool:
     found = getattr(torch.compiler, "is_exporting", None)  # PyTorch 2.7
     return bool(found is not None and found())
 
 
-def _with_cls(output: Tensor, total: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention that also sees one key and value [batch, head, 1, d]: two softmaxes joined by their denominators."""
-    logit = (query * key).sum(-1).to(total.dtype) / math.sqrt(query.shape[-1])
-    both = torch.logaddexp(total, logit)
-    return output * (total - both).exp()[..., None] + value * (logit - both).exp()[..., None]
+def _reference(
+    query: Tensor, key: Tensor, value: Tensor, grid: Grid, boxes: Boxes, kept: Tensor | None, cls: bool, seen: bool
+) -> Tensor:
+    """The same in operators of PyTorch's own, whole and differentiable."""
+    first = int(cls)
+    own = query[:, :, first:]
+    output, total = plain.reference_attention(own, key[:, :, first:], value[:, :, first:], grid, boxes, kept)
+    if seen:
+        output = summary.join(output, total, own, key, value)
+    if cls:
+        output = torch.cat(
+            [F.scaled_dot_product_attention(query[:, :, :1], key, value).to(output.dtype), output], dim=2
+        )
+    return output
 
 
 def _backend(tensor: Tensor) -> ModuleType:
@@ -115,6 +112,10 @@ def _backend(tensor: Tensor) -> ModuleType:
 
         return gpu.backend()
     return plain if tensor.device.type != "cpu" or compiled.library() is None else compiled
+
+
+def _grid(sizes: list[int]) -> Grid:
+    return sizes[0], sizes[1], sizes[2]
 
 
 def _triples(flat: list[int]) -> Boxes:
@@ -137,32 +138,49 @@ def _like(result: Tensor, model: Tensor) -> Tensor:
 @torch.library.custom_op(
     "channelfm::ssta",
     mutates_args=(),
-    schema="(Tensor query, Tensor key, Tensor value, int[] grid, int[] boxes, Tensor? kept) "
+    schema="(Tensor query, Tensor key, Tensor value, int[] grid, int[] boxes, Tensor? kept, bool cls, bool seen) "
     "-> (Tensor, Tensor, Tensor)",
 )
 def _ssta(
-    query: Tensor, key: Tensor, value: Tensor, grid: list[int], boxes: list[int], kept: Tensor | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    grid: list[int],
+    boxes: list[int],
+    kept: Tensor | None,
+    cls: bool,
+    seen: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output, logarithm of the denominator, and smallest kept logit (empty without routing)."""
-    exact = (_computed(query), _computed(key), _computed(value))
-    output, total, threshold = _backend(query).forward(*exact, tuple(grid), _triples(boxes), kept)
+    """Output, logarithm of the denominator [batch, head, S], and of the grid's tokens the smallest kept logit (empty
+    without routing). ``seen``: whether the grid's tokens see [CLS]."""
+    given = (_computed(query), _computed(key), _computed(value), _grid(grid), _triples(boxes), kept)
+    backend = _backend(query)
+    output, total, threshold = summary.forward(backend, *given, seen) if cls else backend.forward(*given)
     return _like(output, query), total, threshold
 
 
 @_ssta.register_fake
 def _(
-    query: Tensor, key: Tensor, value: Tensor, grid: list[int], boxes: list[int], kept: Tensor | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    grid: list[int],
+    boxes: list[int],
+    kept: Tensor | None,
+    cls: bool,
+    _: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     exact = torch.float64 if query.dtype == torch.float64 else torch.float32
     total = query.new_empty(query.shape[:-1], dtype=exact)
-    return torch.empty_like(query), total, total.new_empty(total.shape if kept is not None else (0,))
+    shape = (*total.shape[:2], total.shape[2] - cls) if kept is not None else (0,)
+    return torch.empty_like(query), total, total.new_empty(shape)
 
 
 @torch.library.custom_op(
     "channelfm::ssta_backward",
     mutates_args=(),
     schema="(Tensor query, Tensor key, Tensor value, Tensor upper, Tensor total, Tensor delta, Tensor threshold, "
-    "int[] grid, int[] boxes) -> (Tensor, Tensor, Tensor)",
+    "int[] grid, int[] boxes, bool cls, bool seen) -> (Tensor, Tensor, Tensor)",
 )
 def _ssta_backward(
     query: Tensor,
@@ -174,9 +192,13 @@ def _ssta_backward(
     threshold: Tensor,
     grid: list[int],
     boxes: list[int],
+    cls: bool,
+    seen: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    exact = [_computed(tensor) for tensor in (query, key, value, upper, total, delta)]
-    grads = _backend(query).backward(*exact, threshold, tuple(grid), _triples(boxes))
+    tensors = (*map(_computed, (query, key, value, upper, total, delta)), threshold)
+    where = (_grid(grid), _triples(boxes))
+    backend = _backend(query)
+    grads = summary.backward(backend, tensors, *where, seen) if cls else backend.backward(*tensors, *where)
     return _like(grads[0], query), _like(grads[1], key), _like(grads[2], value)
 
 
@@ -186,17 +208,18 @@ def _(query: Tensor, key: Tensor, value: Tensor, *_: object) -> tuple[Tensor, Te
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    query, key, value, ctx.grid, ctx.boxes, _ = inputs
+    query, key, value, grid, boxes, _, cls, seen = inputs
+    ctx.settings = (grid, boxes, cls, seen)
     ctx.save_for_backward(query, key, value, *output)
-    ctx.mark_non_differentiable(output[2])
+    ctx.mark_non_differentiable(*output[1:])
 
 
-def _differentiate(ctx: Any, upper: Tensor, upper_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, upper: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     query, key, value, output, total, threshold = ctx.saved_tensors
-    delta = (output.to(total.dtype) * upper.to(total.dtype)).sum(-1) - upper_total
+    delta = (output.to(total.dtype) * upper.to(total.dtype)).sum(-1)
     given = (query, key, value, upper, total, delta, threshold)
-    grads = torch.ops.channelfm.ssta_backward(*given, ctx.grid, ctx.boxes)
-    return *grads, None, None, None
+    grads = torch.ops.channelfm.ssta_backward(*given, *ctx.settings)
+    return *grads, None, None, None, None, None
 
 
 _ssta.register_autograd(_differentiate, setup_context=_remember)

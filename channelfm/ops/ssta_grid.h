@@ -185,32 +185,25 @@ void write_one(const Problem& p, const Layout<S>& l, const Line<S>& line, int64_
               [&](int64_t lane, int64_t head, int64_t token) { into[(base + head) * tokens + token] = value[lane]; });
 }
 
-template <class S> Buffer<S> planes(const Problem& p, const Layout<S>& l, const View& from, S scale) {
-    Buffer<S> packed(l.units * l.lines * p.dims * l.stride);
-#pragma omp parallel for num_threads(p.threads)
-    for (int64_t number = 0; number < l.units * l.lines; ++number) {
-        const Line<S> line(p, l, number);
-        S* into = packed.data + number * p.dims * l.stride + l.halo;
-        for (int64_t x = 0; x < l.width; ++x)
-            for (int64_t c = 0; c < p.dims; ++c)
-                into[c * l.stride + x] =
-                    at<S>(from, line.batch, line.head + x % l.group, line.token + x / l.group, c) * scale;
-    }
-    return packed;
+// One line of a tensor into its planes, and of one number per token into its plane.
+template <class S>
+void pack(const Problem& p, const Layout<S>& l, int64_t number, const View& from, S scale, const Buffer<S>& packed) {
+    const Line<S> line(p, l, number);
+    S* into = packed.data + number * p.dims * l.stride + l.halo;
+    for (int64_t x = 0; x < l.width; ++x)
+        for (int64_t c = 0; c < p.dims; ++c)
+            into[c * l.stride + x] =
+                at<S>(from, line.batch, line.head + x % l.group, line.token + x / l.group, c) * scale;
 }
 
-template <class S> Buffer<S> plane(const Problem& p, const Layout<S>& l, const S* from, S elsewhere) {
-    Buffer<S> packed(l.units * l.lines * l.stride);
+template <class S>
+void pack_one(const Problem& p, const Layout<S>& l, int64_t number, const S* from, S elsewhere, const Buffer<S>& packed) {
+    const Line<S> line(p, l, number);
     const int64_t tokens = l.lines * p.cols;
-#pragma omp parallel for num_threads(p.threads)
-    for (int64_t number = 0; number < l.units * l.lines; ++number) {
-        const Line<S> line(p, l, number);
-        S* into = packed.data + number * l.stride;
-        for (int64_t x = 0; x < l.stride; ++x) into[x] = elsewhere;
-        for (int64_t x = 0; x < l.width; ++x)
-            into[l.halo + x] = from[(line.batch * p.heads + line.head + x % l.group) * tokens + line.token + x / l.group];
-    }
-    return packed;
+    S* into = packed.data + number * l.stride;
+    for (int64_t x = 0; x < l.stride; ++x) into[x] = elsewhere;
+    for (int64_t x = 0; x < l.width; ++x)
+        into[l.halo + x] = from[(line.batch * p.heads + line.head + x % l.group) * tokens + line.token + x / l.group];
 }
 
 template <class S> Buffer<S> margin(const Layout<S>& l) {  // 0 inside a row, minus infinity beside it

@@ -144,7 +144,8 @@ def test_gradients_are_those_of_finite_differences(draw, cls, routing) -> None:
 @pytest.mark.parametrize("kept", [None, torch.full((12,), 3, dtype=torch.int32)], ids=["all", "routed"])
 def test_the_operator_keeps_the_promises_of_a_pytorch_operator(draw, kept) -> None:
     boxes = [number for box in Neighbourhood().boxes for number in box]
-    arguments = (*draw((2, 2, 3), dtype=torch.float32), [2, 2, 3], boxes, kept)
+    cls = kept is not None
+    arguments = (*draw((2, 2, 3), dtype=torch.float32, cls=cls), [2, 2, 3], boxes, kept, cls, cls)
     torch.library.opcheck(torch.ops.channelfm.ssta.default, arguments)
 
 
