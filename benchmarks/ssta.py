@@ -5,8 +5,8 @@
 Heads and grid are those of LWM-Temporal (seed 004, table I): 8 heads of 4 over 32 x 32 angle-delay bins, 5, 20 and 160
 frames, its 337 neighbours at most. Best of several runs; dense attention and the others once or twice, since seconds
 tell. Ratios are dense time / ours. "masked dense" is the same result by a boolean mask; "gather" is our plain PyTorch
-reference, which gathers all neighbours at once; "chunked" is the fallback without a compiler; FlexAttention has no
-backward pass on processors. Extra memory is how much the peak resident memory of a fresh process grows in one forward
+reference, which gathers all neighbours at once; "no compiler" is the fallback; FlexAttention has no backward pass on
+processors. Extra memory is how much the peak resident memory of a fresh process grows in one forward
 and backward pass, outputs and gradients included. The error is against masked dense attention in float64, over queries
 spread evenly. The last line is one JSON object, for S = 20,480.
 """
@@ -18,14 +18,17 @@ import json
 import math
 import multiprocessing
 import os
-import resource
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from channelfm.ops import compiled
 from channelfm.ops.neighbourhood import Grid, Neighbourhood, Routing, list_neighbours
 from channelfm.ops.plain import reference_attention
 from channelfm.ops.ssta import sparse_attention
@@ -34,10 +37,8 @@ HEADS, WIDTH = 8, 4
 NEIGHBOURHOOD = Neighbourhood()
 SMALL, LARGE, LONG = (5, 32, 32), (20, 32, 32), (160, 32, 32)
 CHECKED_QUERIES = 256
-DENSE_MASK_BYTES, GATHER_BYTES = (
-    5,
-    12,
-)  # per pair: a boolean mask and its float copy; keys, values and logits' gradients
+MASK_BYTES = 5  # per pair of tokens: a boolean mask and its float copy
+GATHER_BYTES = 16  # per pair of neighbours and dimension: keys, values and their gradients
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -65,22 +66,21 @@ def main() -> None:
 def _compare(grid: Grid, quick: bool) -> dict[str, float]:
     """All implementations on one grid; our ratios."""
     inputs, tokens = _drawn(grid), math.prod(grid)
-    repeats = 1 if tokens > 10_000 else 2
-    dense = _timed("dense", F.scaled_dot_product_attention, inputs, repeats)
-    ours = _timed("ours", lambda *given: sparse_attention(*given, grid, NEIGHBOURHOOD), inputs, 20, dense)
-    routed = Routing()
-    _timed(
-        "ours, routed", lambda *given: sparse_attention(*given, grid, NEIGHBOURHOOD, routing=routed), inputs, 5, dense
-    )
-    with_cls = _drawn(grid, cls=True)
-    _timed("ours, [CLS]", lambda *given: sparse_attention(*given, grid, NEIGHBOURHOOD, cls=True), with_cls, 5, dense)
+    dense = _timed("dense", F.scaled_dot_product_attention, inputs, 2)
+    ours_of = partial(sparse_attention, grid=grid, neighbourhood=NEIGHBOURHOOD)
+    ours = _timed("ours", ours_of, inputs, 20, dense)
+    _timed("ours, routed", partial(ours_of, routing=Routing()), inputs, 5, dense)
+    _timed("ours, [CLS]", partial(ours_of, cls=True), _drawn(grid, cls=True), 5, dense)
+    with mock.patch.object(compiled, "library", return_value=None):
+        _timed("ours, no compiler", ours_of, inputs, 1, dense)
     for name, attention, needed in _rivals(grid, quick):
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > 0.8 * free:
             print(f"{name:26}{tokens:>8,}   needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free: left out")
             continue
         try:
-            _timed(name, attention(), inputs, 1, dense, backward=name != "FlexAttention")
+            flex = name == "FlexAttention"
+            _timed(name, attention(), inputs, 2 if flex else 1, dense, backward=not flex)
         except (RuntimeError, NotImplementedError) as error:
             print(f"{name:26}{tokens:>8,}   failed: {str(error).splitlines()[0][:70]}")
     forward, train = (theirs / own for theirs, own in zip(dense, ours, strict=True))
@@ -100,10 +100,10 @@ def _rivals(grid: Grid, quick: bool) -> list[tuple[str, Callable[[], Attention],
         return lambda query, key, value: reference_attention(query, key, value, grid, boxes)[0]
 
     rivals = [
-        ("masked dense", masked, DENSE_MASK_BYTES * tokens**2 + 4 * HEADS * tokens**2),
+        ("masked dense", masked, MASK_BYTES * tokens**2),
         ("gather", gathered, GATHER_BYTES * tokens * volume * HEADS * WIDTH),
     ]
-    return rivals if quick else [*rivals, ("FlexAttention", lambda: _flex(grid), 2.0 * tokens**2)]
+    return rivals if quick else [*rivals, ("FlexAttention", lambda: _flex(grid), 16.0 * tokens**2)]
 
 
 def _mask(grid: Grid) -> Tensor:
@@ -193,9 +193,15 @@ def _extra_mb(grid: Grid) -> float:
     """Growth of the peak resident memory in one forward and backward pass."""
     _train_once(_drawn((1, 2, 2)), (1, 2, 2))  # loads the library
     inputs = _drawn(grid)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is resident now
+    before = _peak_mb()
     _train_once(inputs, grid)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e6
+    return _peak_mb() - before
+
+
+def _peak_mb() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
 
 
 def _train_once(inputs: tuple[Tensor, ...], grid: Grid) -> None:
