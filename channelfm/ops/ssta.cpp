@@ -73,7 +73,7 @@ void forward_line(const Problem& p, const Layout<S>& l, int64_t number, const S*
             Int<S> kept{};
             each_lane(l, line, x, [&](int64_t lane, int64_t, int64_t token) { kept[lane] = p.kept[token]; });
             const Vec<S> least = cutoff<S>(logits, count, top, kept);
-            for (int64_t n = 0; n < count; ++n) logits[n] = logits[n] >= least ? logits[n] : spread<S>(-FAR<S>);
+            for (int64_t n = 0; n < count; ++n) logits[n] = logits[n] < least ? spread<S>(-FAR<S>) : logits[n];
             write_one(p, l, line, x, least, threshold);
         }
         Vec<S> total{};
@@ -119,7 +119,7 @@ void backward_query_line(const Problem& p, const Layout<S>& l, int64_t number, c
             for (int64_t c = 0; c < dims; ++c) logit += q[c] * load(k + c * l.stride);
             for (int64_t c = 0; c < dims; ++c) slope += g[c] * load(v + c * l.stride);
             const Vec<S> weight = exponential(logit - level);
-            slope *= logit >= least ? weight : Vec<S>{};
+            slope *= logit < least ? Vec<S>{} : weight;
             for (int64_t c = 0; c < dims; ++c) sum[c] += slope * load(k + c * l.stride);
         });
         for (int64_t c = 0; c < dims; ++c) sum[c] *= S(p.scale);
@@ -151,7 +151,7 @@ void backward_key_line(const Problem& p, const Layout<S>& l, int64_t number, con
             for (int64_t c = 0; c < dims; ++c) logit += k[c] * load(q + c * l.stride);
             for (int64_t c = 0; c < dims; ++c) slope += v[c] * load(g + c * l.stride);
             Vec<S> weight = exponential(logit - load(lse + one));
-            if (p.kept) weight = logit >= load(threshold + one) ? weight : Vec<S>{};
+            if (p.kept) weight = logit < load(threshold + one) ? Vec<S>{} : weight;
             slope *= weight;
             for (int64_t c = 0; c < dims; ++c) sum_k[c] += slope * load(q + c * l.stride);
             for (int64_t c = 0; c < dims; ++c) sum_v[c] += weight * load(g + c * l.stride);

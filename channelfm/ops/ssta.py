@@ -127,6 +127,11 @@ def _computed(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
+def _full_precision(tensor: Tensor) -> torch.autocast:
+    """Autocast, which reaches into an operator's own matrix products, is off."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 def _like(result: Tensor, model: Tensor) -> Tensor:
     """The result in the dtype and strides that the fake implementation promises."""
     promised = torch.empty_like(model)
@@ -155,7 +160,8 @@ def _ssta(
     without routing). ``seen``: whether the grid's tokens see [CLS]."""
     given = (_computed(query), _computed(key), _computed(value), _grid(grid), _triples(boxes), kept)
     backend = _backend(query)
-    output, total, threshold = summary.forward(backend, *given, seen) if cls else backend.forward(*given)
+    with _full_precision(query):
+        output, total, threshold = summary.forward(backend, *given, seen) if cls else backend.forward(*given)
     return _like(output, query), total, threshold
 
 
@@ -198,7 +204,8 @@ def _ssta_backward(
     tensors = (*map(_computed, (query, key, value, upper, total, delta)), threshold)
     where = (_grid(grid), _triples(boxes))
     backend = _backend(query)
-    grads = summary.backward(backend, tensors, *where, seen) if cls else backend.backward(*tensors, *where)
+    with _full_precision(query):
+        grads = summary.backward(backend, tensors, *where, seen) if cls else backend.backward(*tensors, *where)
     return _like(grads[0], query), _like(grads[1], key), _like(grads[2], value)
 
 

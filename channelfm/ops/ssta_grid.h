@@ -64,7 +64,7 @@ template <class S> INLINE Vec<S> spread(S value) { return value - Vec<S>{}; }
 // exp(x) for x <= 0 to a unit or two in the last place; below -80 it stays at 2e-35, as denormal products are slow.
 INLINE Vec<float> exponential(Vec<float> x) {
     const Vec<float> floor = spread<float>(-80.0f), magic = spread<float>(12582912.0f);
-    x = x > floor ? x : floor;
+    x = x < floor ? floor : x;  // this way round, here and below, what is no number stays so
     const Vec<float> shifted = x * 1.44269504088896341f + magic;  // the integer lies in the low bits
     const Vec<float> whole = shifted - magic;
     const Vec<float> r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from channelfm.errors import InputError
+from channelfm.ops import compiled
 from channelfm.ops.neighbourhood import Neighbourhood, Routing, attention_mask, count_neighbours
 from channelfm.ops.rotary import flat_rotation, rotate
 from channelfm.ops.ssta import sparse_attention
@@ -117,6 +118,18 @@ def test_equal_logits_all_stay_when_routed(draw) -> None:
     torch.testing.assert_close(routed, _dense(query * 0, key, value, grid, neighbourhood))
 
 
+@pytest.mark.parametrize("routing", [None, Routing(0.3, 2, 9)], ids=["all", "routed"])
+def test_what_is_no_number_spreads_to_all_who_see_it_and_no_further(draw, routing) -> None:
+    grid, neighbourhood, broken = (4, 4, 20), Neighbourhood((1, 1), (1,)), 100
+    mask = attention_mask(neighbourhood, grid)
+    for place, reached in ((0, torch.arange(len(mask)) == broken), (2, mask[:, broken])):
+        inputs = [tensor.detach().clone() for tensor in draw(grid, dtype=torch.float32)]
+        inputs[place][:, :, broken] = torch.nan
+        output = sparse_attention(*inputs, grid, neighbourhood, routing=routing)
+        found = output.isnan().all(-1).all(1)[0]
+        assert torch.equal(found, reached)
+
+
 def test_what_is_no_neighbour_has_no_influence(draw) -> None:
     grid, neighbourhood = (6, 3, 4), Neighbourhood(causal=True)
     query, key, value = draw(grid, cls=True)
@@ -192,6 +205,35 @@ def test_under_autocast_the_result_is_that_of_single_precision_to_bfloat16s_roun
     assert torch.isfinite(block.project.weight.grad).all()
     if block.routing is None:  # rounding changes who is chosen
         torch.testing.assert_close(output.float(), block(tokens), rtol=0, atol=3e-2)
+
+
+@pytest.mark.parametrize("library", [True, False], ids=["compiled", "plain"])
+def test_autocast_leaves_single_precision_alone(draw, library, monkeypatch) -> None:
+    if not library:
+        monkeypatch.setattr(compiled, "library", lambda: None)
+    grid, neighbourhood = (2, 3, 4), Neighbourhood()
+    inputs = draw(grid, cls=True, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = sparse_attention(*inputs, grid, neighbourhood, cls=True)
+        grads = torch.autograd.grad(output.sum(), inputs)
+    expected = sparse_attention(*inputs, grid, neighbourhood, cls=True)
+    assert torch.equal(output, expected)
+    for grad, other in zip(grads, torch.autograd.grad(expected.sum(), inputs), strict=True):
+        assert torch.equal(grad, other)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("routing", [None, Routing()], ids=["all", "routed"])
+def test_on_a_gpu_it_is_what_it_is_on_the_processor(draw, routing) -> None:
+    grid, neighbourhood = (6, 8, 32), Neighbourhood()
+    inputs = draw(grid, heads=8, cls=True)  # float64: no choice is a matter of rounding
+    there = [tensor.detach().cuda().requires_grad_() for tensor in inputs]
+    results = []
+    for tensors in (inputs, there):
+        output = sparse_attention(*tensors, grid, neighbourhood, cls=True, routing=routing)
+        grads = torch.autograd.grad(output.square().sum(), tensors)
+        results.append([tensor.cpu() for tensor in (output, *grads)])
+    torch.testing.assert_close(results[1], results[0], rtol=0, atol=1e-9)
 
 
 def test_dtypes_that_differ_meet_in_the_widest(draw) -> None:
