@@ -56,7 +56,7 @@ def library() -> ctypes.CDLL | None:
         return ctypes.CDLL(str(_built()))
     except (OSError, RuntimeError) as error:
         warnings.warn(
-            f"sparse attention runs in plain PyTorch, many times slower: {error}", RuntimeWarning, stacklevel=2
+            f"sparse attention runs in plain PyTorch, a hundred times slower: {error}", RuntimeWarning, stacklevel=2
         )
         return None
 
