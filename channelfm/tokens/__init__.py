@@ -1,1 +1,1 @@
-"""Channels as tokens: canonical frame, patches and masks, each invertible or counted exactly."""
+"""Channels as tokens: canonical frame, angle-delay-time frames, patches, masks; each invertible or counted exactly."""
