@@ -1,0 +1,125 @@
+"""Channel prediction: the next frames from past ones that are noisy or sparse (seed 004, section V)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channelfm.errors import InputError
+from channelfm.units import db_to_power
+
+Complex = NDArray[np.complex64]
+Bool = NDArray[np.bool_]
+
+
+@runtime_checkable
+class SequencePredictor(Protocol):
+    """Predicts the frames that follow a sequence of frames; ``name`` is the row name in every table."""
+
+    name: str
+
+    def predict(self, past: Complex, mask: Bool, horizon: int) -> Complex:
+        """The next ``horizon`` frames.
+
+        Parameters
+        ----------
+        past : complex64 [N, T, row, col, frequency], evenly spaced in time; entries not observed hold 0.
+        mask : bool, broadcastable to ``past``; True = observed.
+        horizon : frames to predict, at least 1.
+
+        Returns complex64 [N, horizon, row, col, frequency], finite everywhere. Raises InputError on a wrong shape, NaN
+        or infinity, a horizon below 1, and a sequence of which nothing is observed.
+        """
+        ...
+
+
+@runtime_checkable
+class LearningSequencePredictor(SequencePredictor, Protocol):
+    """A SequencePredictor that needs statistics of channels first; a benchmark gives it the training split."""
+
+    def learn(self, sequences: Complex) -> None:
+        """Take the statistics of clean sequences complex64 [N, T, row, col, frequency]; again starts afresh."""
+        ...
+
+
+@dataclass(frozen=True)
+class PredictionExamples:
+    """``past`` complex64 [N, T, row, col, F], 0 where hidden; ``mask`` bool [1, 1, 1, 1, F], True = observed;
+    ``future`` complex64 [N, horizon, row, col, F], clean."""
+
+    past: Complex
+    mask: Bool
+    future: Complex
+
+
+def prediction_examples(
+    sequences: Complex,
+    context: int = 10,
+    horizon: int = 8,
+    comb: int = 1,
+    snr_db: float | None = None,
+    seed: int = 0,
+) -> PredictionExamples:
+    """Frames 0 .. ``context`` - 1 of sequences as the past, and the ``horizon`` frames after them.
+
+    Of the past, subcarriers 0, ``comb``, 2 ``comb``, ... are observed in every frame, as comb pilots are. ``snr_db``
+    adds white complex Gaussian noise at that ratio of the mean power of each sequence's past; None leaves it clean.
+    The noise depends on seed and shape alone, scaled, so that every predictor meets the same.
+
+    Raises InputError for sequences of another shape, shorter than context + horizon, not finite or zero everywhere in
+    the past, and for a comb that observes fewer than two subcarriers.
+    """
+    _check_sequences(sequences, "sequences")
+    if min(context, horizon, comb) < 1:
+        raise InputError(f"context {context}, horizon {horizon}, comb {comb}: give numbers of at least 1")
+    frames, frequencies = sequences.shape[1], sequences.shape[4]
+    if frames < context + horizon:
+        raise InputError(
+            f"sequences of {frames} frames are shorter than context {context} + horizon {horizon}: "
+            "give longer ones, or less of either"
+        )
+    if comb > 1 and -(-frequencies // comb) < 2:
+        raise InputError(f"comb {comb} leaves fewer than two of {frequencies} subcarriers: give a smaller one")
+    past = np.asarray(sequences[:, :context], dtype=np.complex64)
+    if not np.any(past != 0, axis=(1, 2, 3, 4)).all():
+        raise InputError("a sequence is zero in all of its past (no path): leave it out")
+    if snr_db is not None:
+        generator = np.random.default_rng((seed, *b"sequence noise"))
+        parts = generator.standard_normal((*past.shape, 2), dtype=np.float32) / np.float32(np.sqrt(2.0))
+        power = np.mean(np.abs(past) ** 2, axis=(1, 2, 3, 4), keepdims=True)
+        past = past + np.sqrt(power / db_to_power(snr_db)).astype(np.float32) * (parts[..., 0] + 1j * parts[..., 1])
+    mask = (np.arange(frequencies) % comb == 0).reshape(1, 1, 1, 1, -1)
+    future = np.asarray(sequences[:, context : context + horizon], dtype=np.complex64)
+    return PredictionExamples(np.where(mask, past, 0).astype(np.complex64), mask, future)
+
+
+def check_past(past: Complex, mask: Bool, horizon: int) -> tuple[Complex, Bool]:
+    """Validate what a SequencePredictor is given; returns ``past`` with hidden entries zeroed and the full-size mask."""
+    past = np.asarray(past)
+    try:
+        full_mask = np.broadcast_to(np.asarray(mask, dtype=bool), past.shape)
+    except ValueError as error:
+        raise InputError(
+            f"mask of shape {np.shape(mask)} does not broadcast to frames {past.shape}: "
+            "give bool [sequence, frame, row, column, frequency]"
+        ) from error
+    past = np.where(full_mask, past, 0).astype(np.complex64)
+    _check_sequences(past, "past frames")
+    if horizon < 1:
+        raise InputError(f"horizon {horizon}: give at least one frame to predict")
+    if not full_mask.any(axis=(1, 2, 3, 4)).all():
+        raise InputError("the mask hides all frames of some sequence: at least one entry must be observed")
+    return past, full_mask
+
+
+def _check_sequences(frames: Complex, name: str) -> None:
+    if frames.ndim != 5 or not np.iscomplexobj(frames) or 0 in frames.shape[1:]:
+        raise InputError(
+            f"{name} of shape {frames.shape} and type {frames.dtype}: give complex "
+            "[sequence, frame, row, column, frequency], none of them empty"
+        )
+    if not np.isfinite(frames).all():
+        raise InputError(f"{name} hold NaN or infinity: remove those sequences")
