@@ -131,8 +131,8 @@ def _starts(channels: Channels, frames: int, where: str) -> NDArray[np.int64]:
     lengths = np.diff(borders)
     if lengths.max(initial=0) < frames:
         raise InputError(
-            f"{where}: tracks have {lengths.max(initial=0)} snapshots at most, sequences need {frames}: generate longer "
-            "ones (num_steps), or ask for less context or a nearer horizon"
+            f"{where}: tracks have {lengths.max(initial=0)} snapshots at most, sequences need {frames}: generate "
+            "longer ones (num_steps), or ask for less context or a nearer horizon"
         )
     starts: list[int] = []
     intervals: list[Float] = []

@@ -97,7 +97,7 @@ def prediction_examples(
 
 
 def check_past(past: Complex, mask: Bool, horizon: int) -> tuple[Complex, Bool]:
-    """Validate what a SequencePredictor is given; returns ``past`` with hidden entries zeroed and the full-size mask."""
+    """Validate what a SequencePredictor is given; returns ``past``, zero where hidden, and the full-size mask."""
     past = np.asarray(past)
     try:
         full_mask = np.broadcast_to(np.asarray(mask, dtype=bool), past.shape)
