@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from channelfm.benchmark.links import load_links
 from channelfm.benchmark.recipe import SetRecipe
-from channelfm.checkpoints import load_model, packaged_models
+from channelfm.checkpoints import load_reconstructor, packaged_models
 from channelfm.diffusion import SamplerRecipe
 from channelfm.errors import ChannelfmError, InputError
 from channelfm.metrics import bootstrap_interval, bounded_db, nmse, summary
@@ -90,7 +90,7 @@ def _diffusion_model(name: str, device: str) -> NetworkPredictor:
             f"'{name}' is not packaged with this version: train one with 'channelfm pretrain' and give its folder, "
             "--model runs/.../checkpoint"
         )
-    model = load_model(name, device)
+    model = load_reconstructor(name, device)
     if model.recipe.method != "diffusion":
         raise InputError(
             f"{name} is used by method '{model.recipe.method}', which has no steps: give a diffusion model"

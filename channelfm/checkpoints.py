@@ -30,8 +30,9 @@ from channelfm.config import Recipe, parse_recipe
 from channelfm.errors import InputError, IntegrityError
 from channelfm.models.zoo import build
 from channelfm.records import write_atomically
-from channelfm.tasks.methods import predictor_of
+from channelfm.tasks.methods import SEQUENCE, predictor_of, sequence_predictor_of
 from channelfm.tasks.network_predictor import NetworkPredictor, PredictorRecipe
+from channelfm.tasks.sequence_predictor import SequenceNetwork
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
@@ -133,7 +134,33 @@ def packaged_models() -> list[str]:
     return sorted(folder.parent.name for folder in _PACKAGED.glob(f"*/{CONFIG}"))
 
 
+def predicts_sequences(name_or_path: str | Path) -> bool:
+    """Whether a checkpoint predicts sequences (else it reconstructs channels); raises as :func:`load_model` does."""
+    return read_config(_folder(name_or_path)).predictor.method == SEQUENCE
+
+
 def load_model(
+    name_or_path: str | Path, device: str = "cpu", spacing_wavelengths: float | None = None
+) -> NetworkPredictor | SequenceNetwork:
+    """A ready Predictor or SequencePredictor from a packaged checkpoint's name or a checkpoint folder's path.
+
+    See :func:`load_reconstructor` for ``spacing_wavelengths``, which sequence models do without.
+    """
+    if predicts_sequences(name_or_path):
+        return load_sequence_model(name_or_path, device)
+    return load_reconstructor(name_or_path, device, spacing_wavelengths)
+
+
+def load_sequence_model(name_or_path: str | Path, device: str = "cpu") -> SequenceNetwork:
+    """A ready SequencePredictor from a packaged checkpoint's name or a checkpoint folder's path.
+
+    Raises InputError that lists what is available for a name that is neither, and for a model of another kind.
+    """
+    network, config = load_checkpoint(_folder(name_or_path))
+    return sequence_predictor_of(network.to(device), config.predictor)
+
+
+def load_reconstructor(
     name_or_path: str | Path, device: str = "cpu", spacing_wavelengths: float | None = None
 ) -> NetworkPredictor:
     """A ready Predictor from a packaged checkpoint's name or a checkpoint folder's path.
@@ -145,18 +172,10 @@ def load_model(
     as in training: any spacing works, although far from that of training the ripples that are left are faster or
     slower than those it has met. A raw-frame network knows the phase steps of its own spacing alone.
 
-    Raises InputError that lists what is available for a name that is neither, and for a raw-frame checkpoint at a
-    spacing that differs from training's by more than 1 %.
+    Raises InputError that lists what is available for a name that is neither, for a model of sequences, and for a
+    raw-frame checkpoint at a spacing that differs from training's by more than 1 %.
     """
-    packaged = _PACKAGED / str(name_or_path)
-    folder = packaged if str(name_or_path) in packaged_models() else Path(name_or_path)
-    if not folder.is_dir():
-        names = ", ".join(packaged_models()) or "none in this version"
-        raise InputError(
-            f"model '{name_or_path}': neither a checkpoint folder nor a packaged model "
-            f"(packaged: {names}); 'channelfm pretrain' writes a folder"
-        )
-    network, config = load_checkpoint(folder)
+    network, config = load_checkpoint(_folder(name_or_path))
     recipe = config.predictor
     if spacing_wavelengths is not None:
         recipe = _at_spacing(recipe, spacing_wavelengths)
@@ -197,6 +216,19 @@ def write_card(
 def versions() -> dict[str, str]:
     """Versions of the packages that a checkpoint's numbers depend on."""
     return {"channelfm": __version__} | {name: metadata.version(name) for name in ("torch", "diffusers", "numpy")}
+
+
+def _folder(name_or_path: str | Path) -> Path:
+    """Where a checkpoint lies; InputError where there is none of that name."""
+    packaged = _PACKAGED / str(name_or_path)
+    folder = packaged if str(name_or_path) in packaged_models() else Path(name_or_path)
+    if not folder.is_dir():
+        names = ", ".join(packaged_models()) or "none in this version"
+        raise InputError(
+            f"model '{name_or_path}': neither a checkpoint folder nor a packaged model "
+            f"(packaged: {names}); 'channelfm pretrain' writes a folder"
+        )
+    return folder
 
 
 def _at_spacing(recipe: PredictorRecipe, spacing_wavelengths: float) -> PredictorRecipe:

@@ -201,15 +201,15 @@ def pretrain(
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from channelfm.config import load_recipe
     from channelfm.datasets.dataset import open_dataset
-    from channelfm.pretraining.data import source_of, validation_grid
+    from channelfm.pretraining.data import training_data
     from channelfm.pretraining.loop import StoppedError, pretrain_from
     from channelfm.pretraining.recipe import PretrainRecipe
 
     choice = load_recipe(PretrainRecipe, _the_recipe(recipe, config), settings or ())
     datasets = [open_dataset(folder) for folder in data]
-    validation = validation_grid(datasets, choice.validation_links)
+    source, validation = training_data(choice, datasets)
     try:
-        checkpoint = pretrain_from(choice, source_of(datasets), validation, out, max_seconds)
+        checkpoint = pretrain_from(choice, source, validation, out, max_seconds)
     except StoppedError as stop:
         print(f"{out}: {stop}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from stop

@@ -24,7 +24,7 @@ from channelfm.benchmark.links import describe_array
 from channelfm.benchmark.predictors import check_names, find_predictors
 from channelfm.benchmark.report import ReportContent, write_report
 from channelfm.benchmark.run import Results, evaluate, versions, write_results
-from channelfm.checkpoints import load_model
+from channelfm.checkpoints import load_reconstructor
 from channelfm.config import Recipe, load_recipe
 from channelfm.datasets.claim import recipe_identity
 from channelfm.datasets.dataset import Dataset
@@ -84,7 +84,7 @@ def run_demo(
     dataset = generate(settings.data, data_folder, progress=progress, announce=tell.step)
     model_key = _key(settings.pretraining.content_hash(), dataset.manifest.content_hash())
     checkpoint = _train(settings, dataset, out / f"model-{model_key}", tell)
-    model = load_model(checkpoint)
+    model = load_reconstructor(checkpoint)
     spacing = dataset.array().spacing_wavelengths
     entries = find_predictors(settings.evaluation.predictors)
     predictors = [*(entry.load(spacing) for entry in entries), model]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from channelfm.baselines import BASELINES
-from channelfm.checkpoints import CONFIG, load_model, packaged_models
+from channelfm.checkpoints import CONFIG, load_reconstructor, packaged_models, predicts_sequences
 from channelfm.config import shipped_recipes
 from channelfm.errors import InputError
 from channelfm.tasks.predictor import Predictor
@@ -35,7 +35,7 @@ class Entry:
         """A classical predictor for arrays of this spacing, or a network from its checkpoint, on a device."""
         if self.source in BASELINES:
             return BASELINES[self.source](spacing_wavelengths=spacing_wavelengths)
-        return load_model(self.source, device, spacing_wavelengths)
+        return load_reconstructor(self.source, device, spacing_wavelengths)
 
 
 def find_predictors(names: Sequence[str]) -> list[Entry]:
@@ -45,7 +45,10 @@ def find_predictors(names: Sequence[str]) -> list[Entry]:
     Raises InputError for a name that is none of these, a folder without a checkpoint (naming how to train it), two
     predictors of one row name, and no predictor at all.
     """
-    kinds = {"classical": list(BASELINES), "packaged": packaged_models()}
+    kinds = {
+        "classical": list(BASELINES),
+        "packaged": [name for name in packaged_models() if not predicts_sequences(name)],
+    }
     sources = dict.fromkeys(source for name in names for source in kinds.get(name, [name]))
     entries = [_find(source) for source in sources]
     if not entries:
@@ -80,7 +83,7 @@ def _find(source: str) -> Entry:
         return Entry(source, source, 0, code_identity())
     if source not in packaged_models() and not (Path(source) / CONFIG).is_file():
         raise InputError(f"predictor '{source}': {_remedy(source, Path(source))}")
-    predictor = load_model(source)
+    predictor = load_reconstructor(source)
     digest = hashlib.sha256((code_identity() + predictor.recipe.content_hash()).encode())
     for network in _networks(predictor):
         for name, tensor in network.state_dict().items():

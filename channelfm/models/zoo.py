@@ -11,13 +11,30 @@ from torch import nn
 from channelfm.errors import InputError
 from channelfm.models.critic import Critic
 from channelfm.models.denoiser import Denoiser
+from channelfm.models.lwm import Lwm10, Lwm11
+from channelfm.models.lwm_temporal import LWMTemporal
+from channelfm.models.recurrent import RecurrentPredictor
 from channelfm.models.unet import UNet
 from channelfm.models.wavefield import Wavefield
+from channelfm.models.wifo import WiFo
 
 Builder = Callable[..., nn.Module]
 
+# Sequences in tokens of 4 x 4, which a processor can train; blobs drift less than a token in several frames.
+_SMALL: dict[str, Any] = {
+    "width": 96,
+    "depth": 6,
+    "expansion": 2,
+    "patch": (4, 4),
+    "offsets": (1, 2, 3, 4, 6, 8),
+    "drift": (0.25, 0.25),
+    "positions": "axial",
+}
+
 # ``cddim-base`` is the paper's network: 4 x 4 patches, width 512, depth 10, 44.2 million parameters (table IV).
 # ``unet-small`` has about the 3.51 million of its CDDIM with U-Net (V-A1), ``unet-tiny`` as many as ``cddim-tiny``.
+# ``lwm-temporal`` is seed 004's (table I), ``lwm-temporal-small`` has larger tokens, ``dense-temporal-small`` dense
+# attention as well; ``wifo-tiny`` and ``-base`` are WiFo's sizes; ``lwm-1.0`` and ``lwm-1.1`` take the public weights.
 # ``critic`` is the discriminator of the CGAN, whose generator is one of the others.
 BUILDERS: dict[str, Builder] = {
     "cddim-demo": partial(Denoiser, width=128, depth=4, heads=4),
@@ -27,6 +44,15 @@ BUILDERS: dict[str, Builder] = {
     "unet-tiny": partial(UNet, width=20),
     "unet-small": partial(UNet, width=44),
     "wavefield-small": partial(Wavefield, width=32, steps=3),
+    "lwm-temporal": LWMTemporal,
+    "lwm-temporal-small": partial(LWMTemporal, **_SMALL),
+    "dense-temporal-small": partial(LWMTemporal, dense=True, **_SMALL),
+    "lstm-small": partial(RecurrentPredictor, kind="lstm"),
+    "gru-small": partial(RecurrentPredictor, kind="gru"),
+    "wifo-tiny": partial(WiFo, width=64),
+    "wifo-base": partial(WiFo, width=512),
+    "lwm-1.0": Lwm10,
+    "lwm-1.1": Lwm11,
     "critic": partial(Critic, width=64, levels=3),
 }
 

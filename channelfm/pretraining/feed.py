@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from channelfm.errors import InputError
-from channelfm.pretraining.batches import Batch, draw_examples
+from channelfm.pretraining.batches import Batch
 from channelfm.pretraining.objectives import OBJECTIVES
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.source import Source
@@ -26,8 +26,8 @@ _CPU = torch.device("cpu")
 def prepare(source: Source, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device = _CPU) -> Batch:
     """Samples ``numbers`` of the batch of a step, for the recipe's objective; the same with any number of threads."""
     with one_thread():
-        examples = draw_examples(source, recipe, step, numbers, device)
-        return OBJECTIVES[recipe.objective.kind].prepare(examples, recipe)
+        objective = OBJECTIVES[recipe.objective.kind]
+        return objective.prepare(objective.draw(source, recipe, step, numbers, device), recipe)
 
 
 @contextmanager

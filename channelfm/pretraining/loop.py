@@ -30,11 +30,10 @@ from channelfm.pretraining.objectives import OBJECTIVES, fresh_networks
 from channelfm.pretraining.origins import origin_hashes
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.schedule import rate_factor, update_average
+from channelfm.pretraining.sequences import SequenceSource
 from channelfm.pretraining.source import ArraySource, Source
 from channelfm.pretraining.state import load_state, save_state
 from channelfm.pretraining.utilisation import Meter
-from channelfm.pretraining.validation import validate
-from channelfm.tasks.extrapolation import usable_snapshots
 
 STATE, HISTORY = "state.safetensors", "history.json"
 SMALLEST_WEIGHT = 1e-12  # of a batch on average; all zero where nothing was received
@@ -56,24 +55,23 @@ def pretrain(
 
 def pretrain_from(
     recipe: PretrainRecipe,
-    source: Source,
+    source: Source | SequenceSource,
     validation_grid: NDArray[np.complex64],
     out: str | Path,
     max_seconds: float | None = None,
 ) -> Path:
-    """Train a network on a source's links; returns the checkpoint folder.
+    """Train a network on a source's links or sequences; returns the checkpoint folder.
 
-    ``validation_grid`` complex64 [snapshot, row, column, frequency] may be empty; snapshots without a path are left
-    out. ``out`` receives ``checkpoint/`` (weights of the moving average, configuration, provenance), ``history.json``
-    and ``logs/`` (TensorBoard) and, while the run lasts, its state, from which an interrupted run goes on. A finished
-    run of the same recipe on the same data is returned as it is.
+    ``validation_grid`` complex64 [snapshot, row, column, frequency], or [sequence, frame, row, column, frequency], may
+    be empty; snapshots without a path are left out. ``out`` receives ``checkpoint/`` (weights of the moving average,
+    configuration, provenance), ``history.json`` and ``logs/`` (TensorBoard) and, while the run lasts, its state, from
+    which an interrupted run goes on. A finished run of the same recipe on the same data is returned as it is.
 
     Raises InputError when the source cannot give what the recipe asks for, when ``out`` holds an unfinished run of
     another recipe or data, or when training breaks down; StoppedError after ``max_seconds``.
     """
     out = Path(out)
-    source.check(recipe.source, recipe.predictor.frame.spacing_wavelengths)
-    validation = usable_snapshots(validation_grid)
+    OBJECTIVES[recipe.objective.kind].check(source, recipe)
     identity = {"recipe_sha256": recipe.identity(), "data_sha256": source.fingerprint()}
     identity |= origin_hashes(recipe)
     if is_checkpoint_of(out / "checkpoint", identity):
@@ -81,7 +79,7 @@ def pretrain_from(
     fabric = launch(recipe, out / "logs")
     learner = Learner(fabric, recipe, fresh_networks(recipe))
     load_state(out / STATE, learner.state, identity)
-    run = _Run(fabric, learner, out, identity, validation)
+    run = _Run(fabric, learner, out, identity, validation_grid)
     run.train(source, max_seconds)
     run.finish()
     return out / "checkpoint"
@@ -146,7 +144,7 @@ class _Run:
         update_average(state.average, state.trained[NETWORK].network, recipe.ema_decay, state.step)
         self.fabric.log_dict({f"train/{name}": value for name, value in values.items()}, state.step)
         state.step += 1
-        self.meter.add(len(batch), (batch.mask.shape[1], batch.mask.shape[2]))
+        self.meter.add(len(batch), tuple(batch.mask.shape[1:]))
         return float(values["loss"])
 
     def log(self, **values: Any) -> None:
@@ -159,7 +157,7 @@ class _Run:
         """The moving average as a plain network, and its scores, noted; its time does not count as training's."""
         network, scores = self.learner.average(), dict[str, float]()
         if self.fabric.is_global_zero:
-            scores = validate(network, self.recipe, self.validation)
+            scores = OBJECTIVES[self.recipe.objective.kind].validate(network, self.recipe, self.validation)
             self.fabric.log_dict({f"validation/nmse_db_{ratio}": v for ratio, v in scores.items()}, self.state.step)
             self.history.add(self.state.step, validation_nmse_db=scores)
         self.fabric.barrier()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from channelfm.diffusion import noise_sample
 from channelfm.models.zoo import build
-from channelfm.pretraining.batches import Batch, Examples, in_frame
+from channelfm.pretraining.batches import Batch, draw_examples, in_frame
 from channelfm.pretraining.distillation import Teacher, distillation_loss, student_steps
 from channelfm.pretraining.learner import CRITIC, NETWORK, Learner
 from channelfm.pretraining.origins import start_from
@@ -21,9 +24,13 @@ from channelfm.pretraining.recipe import (
     PretrainRecipe,
     RegressionObjective,
 )
+from channelfm.pretraining.sequences import check_sequences, draw_sequences, sequence_loss, validate_sequences
+from channelfm.pretraining.source import check_links
+from channelfm.pretraining.validation import validate
 from channelfm.pretraining.wavefield import wavefield_loss, with_waves
 
-Loss = Callable[[nn.Module, PretrainRecipe, Batch], Tensor]
+Loss = Callable[[nn.Module, PretrainRecipe, Any], Tensor]  # of the objective's own batches
+Complex = NDArray[np.complex64]
 Networks = dict[str, tuple[nn.Module, float]]  # networks by name, with their peak learning rates
 
 
@@ -120,14 +127,18 @@ def critic_of(recipe: PretrainRecipe) -> Networks:
 class Objective:
     """How one kind of objective trains.
 
-    ``step`` descends on one batch and returns scalars to log, among them "loss" and "gradient_norm"; ``prepare`` makes
-    its batches from drawn examples; ``companions`` builds networks that are trained beside the recipe's and saved with
-    the state, but not kept in the end. A step finds the networks as ``learner.networks``, the teacher of objectives
+    ``step`` descends on one batch and returns scalars to log, among them "loss" and "gradient_norm"; ``check``
+    refuses a source that does not fit; ``draw`` takes examples from it, ``prepare`` makes batches of them;
+    ``validate`` scores a network on channels that were kept for it; ``companions`` builds networks that are trained
+    beside the recipe's and saved with the state, but not kept in the end. A step finds the networks as ``learner.networks``, the teacher of objectives
     that name one as ``learner.teacher``, the moving average and the number of the step in ``learner.state``.
     """
 
-    step: Callable[[Learner, Batch], dict[str, Tensor]]
-    prepare: Callable[[Examples, PretrainRecipe], Batch] = in_frame
+    step: Callable[[Learner, Any], dict[str, Tensor]]
+    draw: Callable[..., Any] = draw_examples
+    prepare: Callable[[Any, PretrainRecipe], Any] = in_frame
+    check: Callable[[Any, PretrainRecipe], None] = check_links
+    validate: Callable[[nn.Module, PretrainRecipe, Complex], dict[str, float]] = validate
     companions: Callable[[PretrainRecipe], Networks] = lambda recipe: {}
 
 
@@ -149,4 +160,11 @@ OBJECTIVES: dict[str, Objective] = {
     "wavefield": Objective(descend(wavefield_loss), prepare=with_waves),
     "distillation": Objective(distillation_step),
     "adversarial": Objective(adversarial_step, companions=critic_of),
+    "masked-sequence": Objective(
+        descend(sequence_loss),
+        draw=draw_sequences,
+        prepare=lambda batch, recipe: batch,
+        check=check_sequences,
+        validate=validate_sequences,
+    ),
 }

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save as serialize
 from torch import nn
 
-from channelfm.checkpoints import load_model
+from channelfm.checkpoints import load_model, load_reconstructor
 from channelfm.errors import InputError
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.tasks.network_predictor import NetworkPredictor
@@ -49,7 +49,7 @@ def teacher_of(recipe: PretrainRecipe, device: torch.device) -> NetworkPredictor
     """
     if TEACHER not in origins(recipe):
         return None
-    teacher = load_model(origins(recipe)[TEACHER], str(device))
+    teacher = load_reconstructor(origins(recipe)[TEACHER], str(device))
     for name in ("method", "frame"):
         found, needed = getattr(teacher.recipe, name), getattr(recipe.predictor, name)
         if found != needed:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from channelfm.config import Recipe
+from channelfm.pretraining.sequence_recipe import SequenceObjective
 from channelfm.pretraining.source import SourceRecipe
 from channelfm.tasks.network_predictor import PredictorRecipe
 
@@ -63,7 +64,12 @@ class DistillationObjective(Recipe):
 
 # A further objective: its recipe here, its loss in objectives.OBJECTIVES.
 ObjectiveRecipe = Annotated[
-    DiffusionObjective | RegressionObjective | AdversarialObjective | WavefieldObjective | DistillationObjective,
+    DiffusionObjective
+    | RegressionObjective
+    | AdversarialObjective
+    | WavefieldObjective
+    | DistillationObjective
+    | SequenceObjective,
     Field(discriminator="kind"),
 ]
 METHOD_OF = {
@@ -72,6 +78,7 @@ METHOD_OF = {
     "adversarial": "one-shot",
     "wavefield": "wavefield",
     "distillation": "diffusion",
+    "masked-sequence": "sequence",
 }
 
 # Fields that say how the work is done, not what comes out of it.
@@ -93,7 +100,8 @@ class PretrainRecipe(Recipe):
     """What is trained (``predictor``), on what (``source``), towards what (``objective``), and how.
 
     ``mask_ratio`` is the range of the share of hidden antennas, ``mask_ratio_skew`` >= 1 draws more of the high ones
-    (u^(1 / skew), u uniform), ``mask_kinds`` weighs the kinds of masks; ``batch_size`` is that of all processes
+    (u^(1 / skew), u uniform), ``mask_kinds`` weighs the kinds of masks (the objective of sequences has its own, and
+    needs no ``source``); ``batch_size`` is that of all processes
     together; ``start_from`` names a checkpoint whose weights training starts from; ``precision`` is Fabric's
     (bf16-mixed pays on GPUs; on CPUs without AMX it measured 2 times slower than 32-true).
 

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from channelfm.config import Recipe
 from channelfm.errors import InputError
 from channelfm.tasks.extrapolation import usable_snapshots
 from channelfm.tasks.predictor import fold_frequency
+
+if TYPE_CHECKING:
+    from channelfm.pretraining.recipe import PretrainRecipe
 
 _ROUNDING = 1e-9  # in element spacings
 
@@ -218,6 +221,11 @@ class PathSource:
             chosen = torch.from_numpy(polarization).to(device)
             response[torch.from_numpy(mine).to(device)] = split[torch.arange(len(snapshot), device=device), chosen]
         return response
+
+
+def check_links(source: Source, recipe: PretrainRecipe) -> None:
+    """InputError if a source of links cannot give what the recipe asks for."""
+    source.check(recipe.source, recipe.predictor.frame.spacing_wavelengths)
 
 
 def check_sizes(source: Source, recipe: SourceRecipe) -> None:

@@ -7,6 +7,7 @@ saves or repeats does not count) over the rate of one large matrix product in th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ class _CountingLearner(Learner):
 
 
 @lru_cache(maxsize=64)
-def _sample_flops(key: str, size: tuple[int, int]) -> float | None:
+def _sample_flops(key: str, size: tuple[int, ...]) -> float | None:
     recipe = PretrainRecipe.model_validate_json(key)
     grid = torch.empty((1, *size, 2), device="meta")
     mask = torch.empty((1, *size), dtype=torch.bool, device="meta")
@@ -59,7 +60,7 @@ def _sample_flops(key: str, size: tuple[int, int]) -> float | None:
     return float(counter.get_total_flops())
 
 
-def sample_flops(recipe: PretrainRecipe, size: tuple[int, int]) -> float | None:
+def sample_flops(recipe: PretrainRecipe, size: tuple[int, ...]) -> float | None:
     """Floating point operations of training on one sample of ``size``; None where shapes alone do not tell."""
     return _sample_flops(recipe.model_dump_json(), size)
 
@@ -81,11 +82,14 @@ def matmul_peak(device: torch.device, precision: str) -> float:
 class Meter:
     """Adds up what was done in which time; :meth:`read` tells the rates since it was read last.
 
-    A token is a patch of ``patch`` x ``patch`` antennas.
+    A token is a patch of ``patch`` x ``patch`` antennas; of sequences of such sides, the last one's being delay.
     """
 
-    def __init__(self, recipe: PretrainRecipe, patch: int, device: torch.device, processes: int) -> None:
-        self._recipe, self._patch, self._processes = recipe, patch, processes
+    def __init__(
+        self, recipe: PretrainRecipe, patch: int | tuple[int, ...], device: torch.device, processes: int
+    ) -> None:
+        self._recipe, self._processes = recipe, processes
+        self._patch = (patch, patch) if isinstance(patch, int) else patch
         self._peak = matmul_peak(device, recipe.precision)
         self.restart()
 
@@ -94,12 +98,13 @@ class Meter:
         self._samples, self._tokens, self._flops = 0, 0, 0.0
         self._countable, self._begin = True, time.perf_counter()
 
-    def add(self, samples: int, size: tuple[int, int]) -> None:
-        """Another step on ``samples`` samples of ``size`` in each process."""
+    def add(self, samples: int, size: tuple[int, ...]) -> None:
+        """Another step on ``samples`` samples in each process; ``size``: rows, columns, or frames, angles, delays."""
         count = samples * self._processes
         flops = sample_flops(self._recipe, size)
         self._samples += count
-        self._tokens += count * -(-size[0] // self._patch) * -(-size[1] // self._patch)
+        sides = (1,) * (len(size) - len(self._patch)) + self._patch
+        self._tokens += count * math.prod(-(-whole // side) for whole, side in zip(size, sides, strict=True))
         self._flops += count * (flops or 0.0)
         self._countable &= flops is not None
 

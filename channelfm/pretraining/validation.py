@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from channelfm.pretraining.recipe import PretrainRecipe
-from channelfm.tasks.extrapolation import examples
+from channelfm.tasks.extrapolation import examples, usable_snapshots
 from channelfm.tasks.methods import predictor_of
 
 VALIDATION_RATIOS = (0.5, 0.75, 0.9)
@@ -16,9 +16,10 @@ VALIDATION_RATIOS = (0.5, 0.75, 0.9)
 def validate(network: torch.nn.Module, recipe: PretrainRecipe, grid: NDArray[np.complex64]) -> dict[str, float]:
     """NMSE in dB (of the linear mean) of channels [S, rows, cols, F] at fixed random masks of each validation ratio.
 
-    At most ``recipe.validation_links`` snapshots, evenly spaced; empty without any. The network is left in
+    At most ``recipe.validation_links`` snapshots with a path, evenly spaced; empty without any. The network is left in
     evaluation mode.
     """
+    grid = usable_snapshots(grid)
     if not len(grid):
         return {}
     chosen = np.linspace(0, len(grid) - 1, min(len(grid), recipe.validation_links)).round().astype(int)

@@ -8,6 +8,7 @@ from channelfm.errors import InputError
 from channelfm.tasks.diffusion_predictor import DiffusionPredictor
 from channelfm.tasks.network_predictor import NetworkPredictor, PredictorRecipe
 from channelfm.tasks.one_shot_predictor import OneShotPredictor
+from channelfm.tasks.sequence_predictor import SequenceNetwork
 from channelfm.tasks.wavefield_predictor import WavefieldPredictor
 
 # PredictorRecipe.method -> the class that asks the network so
@@ -18,8 +19,22 @@ METHODS: dict[str, type[NetworkPredictor]] = {
 }
 
 
+SEQUENCE = "sequence"
+
+
+def sequence_predictor_of(network: nn.Module, recipe: PredictorRecipe) -> SequenceNetwork:
+    """The SequencePredictor of a network and its recipe; it works where the network lies and in its precision."""
+    if recipe.method != SEQUENCE:
+        raise InputError(
+            f"model '{recipe.name}' reconstructs channels and predicts none: give one of method '{SEQUENCE}'"
+        )
+    return SequenceNetwork(recipe.name, network, recipe.sequence)
+
+
 def predictor_of(network: nn.Module, recipe: PredictorRecipe, batch_size: int = 64) -> NetworkPredictor:
     """The Predictor of a network and its recipe; it works where the network lies and in its precision."""
+    if recipe.method == SEQUENCE:
+        raise InputError(f"model '{recipe.name}' predicts sequences and reconstructs no channels: give another one")
     if recipe.method not in METHODS:
         raise InputError(f"method '{recipe.method}': no such way to use a network; use one of: {', '.join(METHODS)}")
     return METHODS[recipe.method](network, recipe, batch_size)

@@ -18,6 +18,7 @@ from channelfm.config import Recipe
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.errors import InputError
 from channelfm.tasks.predictor import check_observation, fold_frequency, unfold_frequency
+from channelfm.tasks.sequence_predictor import SequenceDomain
 from channelfm.tokens.canonical import FrameRecipe, find_frame, from_canonical, to_canonical
 
 
@@ -28,11 +29,12 @@ class PredictorRecipe(Recipe):
     ``model_options`` name the network in ``models.zoo``; ``frame`` is the frame it was trained in; ``latent`` gives a
     one-shot network Gaussian noise (a generator) instead of zeros; ``noise_seed`` fixes all noise, so that prediction
     is deterministic and independent of how samples are batched. ``diffusion`` and the sampler's kind and steps concern
-    the method ``diffusion`` alone; ``sampler.data_consistency`` holds for every method.
+    the method ``diffusion`` alone; ``sampler.data_consistency`` holds for every method but ``sequence``, which predicts
+    future frames in the domain ``sequence`` and needs none of the others.
     """
 
     name: str = "cddim-canonical"
-    method: Literal["diffusion", "one-shot", "wavefield"] = "diffusion"
+    method: Literal["diffusion", "one-shot", "wavefield", "sequence"] = "diffusion"
     model: str = "cddim-demo"
     model_options: dict[str, int | bool] = Field(default_factory=dict)
     frame: FrameRecipe = FrameRecipe()
@@ -40,6 +42,7 @@ class PredictorRecipe(Recipe):
     sampler: SamplerRecipe = SamplerRecipe()
     latent: bool = False
     noise_seed: int = 0
+    sequence: SequenceDomain = SequenceDomain()
 
 
 @runtime_checkable

@@ -1,0 +1,107 @@
+"""A network as a SequencePredictor: frames in its domain, hidden frames where the future is asked for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from channelfm.config import Recipe
+from channelfm.errors import InputError
+from channelfm.tasks.completion import complete_frames
+from channelfm.tasks.prediction import Bool, Complex, check_past
+from channelfm.tokens.angle_delay import angle_delay_frames, from_angle_delay_frames
+
+
+class SequenceDomain(Recipe):
+    """In which domain a network sees sequences of channels.
+
+    ``kind``: angle and delay (eq. 4 of seed 004), of which the first ``taps`` delays are kept (null: all), or antenna
+    and frequency.
+    """
+
+    kind: Literal["angle-delay", "antenna-frequency"] = "angle-delay"
+    taps: int | None = Field(default=None, ge=1)
+
+    def frames(self, channels: Tensor) -> Tensor:
+        """Frames complex [N, T, H, W] of channels complex [N, T, row, col, frequency], H = rows * cols."""
+        frequencies = channels.shape[4]
+        if self.kind == "angle-delay":
+            return angle_delay_frames(channels, min(self.taps or frequencies, frequencies))
+        return channels.flatten(2, 3)
+
+    def channels(self, frames: Tensor, rows: int, cols: int, frequencies: int) -> Tensor:
+        """Channels complex [N, T, row, col, frequency] of frames; delays that were not kept are zero."""
+        if self.kind == "angle-delay":
+            return from_angle_delay_frames(frames, rows, cols, frequencies)
+        return frames.unflatten(2, (rows, cols))
+
+
+def observed_rms(frames: Tensor, seen: Tensor) -> Tensor:
+    """RMS float32 [N, 1, 1, 1] of what was observed of frames complex [N, T, H, W]; 1 where all of it is zero."""
+    power = (frames.abs().square() * seen).sum((1, 2, 3), keepdim=True)
+    rms = (power / seen.sum((1, 2, 3), keepdim=True).clamp_min(1)).sqrt()
+    return torch.where(rms > 0, rms, 1)
+
+
+class SequenceNetwork:
+    """Predictor around a network ``(frames, seen) -> frames``, as ``models.lwm_temporal.LWMTemporal`` is.
+
+    Works on the device and in the precision of the network's parameters. Frames observed in part are completed over
+    frequency first (:func:`channelfm.tasks.completion.complete_frames`), as for classical predictors.
+    """
+
+    def __init__(self, name: str, network: nn.Module, domain: SequenceDomain, batch_size: int = 16) -> None:
+        self.name, self.network, self.domain, self.batch_size = name, network.eval(), domain, batch_size
+
+    @torch.no_grad()
+    def predict(self, past: Complex, mask: Bool, horizon: int) -> Complex:
+        """See :class:`channelfm.tasks.prediction.SequencePredictor`."""
+        past, mask = check_past(past, mask, horizon)
+        complete = torch.from_numpy(complete_frames(past, mask))
+        parts = [
+            self._predict(complete[start : start + self.batch_size], horizon).cpu()
+            for start in range(0, len(complete), self.batch_size)
+        ]
+        return torch.cat(parts).numpy() if parts else np.zeros((0, horizon, *past.shape[2:]), np.complex64)
+
+    def _predict(self, past: Tensor, horizon: int) -> Tensor:
+        known = self.domain.frames(past.to(self.device))
+        frames = torch.cat([known, known.new_zeros(known.shape[0], horizon, *known.shape[2:])], dim=1)
+        seen = torch.zeros(frames.shape, dtype=torch.bool, device=self.device)
+        seen[:, : known.shape[1]] = True
+        scale = observed_rms(frames, seen)
+        frames = frames / scale
+        estimate = self.network(torch.view_as_real(frames), seen)[:, known.shape[1] :]
+        future = torch.view_as_complex(estimate.float().contiguous()) * scale
+        return self.domain.channels(future, *past.shape[2:])
+
+    @torch.no_grad()
+    def embed(self, sequences: Complex) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features of whole sequences complex64 [N, T, row, col, frequency], for one's own head.
+
+        Returns float32 [N, tokens, width] without [CLS], and [CLS] [N, width]. Raises InputError for a network without
+        tokens.
+        """
+        features = getattr(self.network, "features", None)
+        if features is None:
+            raise InputError(f"model '{self.name}' has no tokens to give as features: use an 'lwm-temporal' one")
+        sequences, _ = check_past(sequences, np.ones((1, 1, 1, 1, 1), np.bool_), 1)
+        parts = []
+        for start in range(0, len(sequences), self.batch_size):
+            batch = torch.from_numpy(sequences[start : start + self.batch_size]).to(self.device)
+            frames = self.domain.frames(batch)
+            seen = torch.ones(frames.shape, dtype=torch.bool, device=self.device)
+            frames = frames / observed_rms(frames, seen)
+            parts.append(features(torch.view_as_real(frames), seen).float().cpu())
+        tokens = torch.cat(parts).numpy()
+        return tokens[:, 1:], tokens[:, 0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return next(self.network.parameters()).device
