@@ -68,7 +68,7 @@ class LWMTemporal(nn.Module):
             raise InputError("dense attention has no routing: leave one of them out")
         self.patch, self.heads, self.positions = (patch[0], patch[1]), heads, positions
         self.causal, self.dense = causal, dense
-        self.neighbourhood = Neighbourhood(tuple(radii), tuple(offsets), tuple(drift), causal)
+        self.neighbourhood = Neighbourhood((radii[0], radii[1]), tuple(offsets), (drift[0], drift[1]), causal)
         self.routing = Routing() if routed else None
         area = patch[0] * patch[1]
         self.embed_patch = nn.Linear(3 * area, width)
@@ -88,7 +88,7 @@ class LWMTemporal(nn.Module):
         visible = seen[..., None].to(dtype)
         values = torch.cat([torch.where(seen[..., None], frames.to(dtype), 0), visible], dim=-1)
         patches = patchify(values.flatten(0, 1), self.patch)
-        observed = patches.unflatten(-1, (-1, 3))[..., 2].amax(dim=-1, keepdim=True) > 0
+        observed = patches[..., 2::3].amax(dim=-1, keepdim=True) > 0
         tokens = torch.where(observed, self.embed_patch(patches), self.hidden_token.to(dtype))
         tokens = tokens.reshape(count, -1, tokens.shape[-1])
         tokens = torch.cat([self.cls_token.to(dtype).expand(count, 1, -1), tokens], dim=1)

@@ -17,22 +17,26 @@ from channelfm.errors import InputError
 from channelfm.pretraining.batches import Batch
 from channelfm.pretraining.objectives import OBJECTIVES
 from channelfm.pretraining.recipe import PretrainRecipe
+from channelfm.pretraining.sequences import SequenceSource
 from channelfm.pretraining.source import Source
 
 AHEAD = 2  # batches that wait for the training beyond those being prepared
 _CPU = torch.device("cpu")
 
 
-def prepare(source: Source, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device = _CPU) -> Batch:
+def prepare(
+    source: Source | SequenceSource, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device = _CPU
+) -> Batch:
     """Samples ``numbers`` of the batch of a step, for the recipe's objective; the same with any number of threads."""
     with one_thread():
         objective = OBJECTIVES[recipe.objective.kind]
-        return objective.prepare(objective.draw(source, recipe, step, numbers, device), recipe)
+        batch: Batch = objective.prepare(objective.draw(source, recipe, step, numbers, device), recipe)
+        return batch
 
 
 @contextmanager
 def feed(
-    source: Source, recipe: PretrainRecipe, steps: range, numbers: range, device: torch.device
+    source: Source | SequenceSource, recipe: PretrainRecipe, steps: range, numbers: range, device: torch.device
 ) -> Iterator[Iterator[Batch]]:
     """The batches of ``steps`` on ``device``, in order; ``numbers`` are this process's share of each."""
     if not recipe.workers:
@@ -80,7 +84,7 @@ def one_thread() -> Iterator[None]:
 _REMEMBERED: list[Any] = []  # in a worker process: source, recipe, numbers
 
 
-def _remember(source: Source, recipe: PretrainRecipe, numbers: range) -> None:
+def _remember(source: Source | SequenceSource, recipe: PretrainRecipe, numbers: range) -> None:
     _REMEMBERED[:] = [source, recipe, numbers]
 
 

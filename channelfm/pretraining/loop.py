@@ -106,7 +106,7 @@ class _Run:
         patch = getattr(self.state.average, "patch", 1)
         self.meter = Meter(self.recipe, patch, fabric.device, fabric.world_size)
 
-    def train(self, source: Source, max_seconds: float | None) -> None:
+    def train(self, source: Source | SequenceSource, max_seconds: float | None) -> None:
         """The remaining steps. Raises StoppedError, its state saved, when the time is over."""
         recipe, state, fabric = self.recipe, self.state, self.fabric
         share = recipe.batch_size // fabric.world_size

@@ -130,8 +130,9 @@ class Objective:
     ``step`` descends on one batch and returns scalars to log, among them "loss" and "gradient_norm"; ``check``
     refuses a source that does not fit; ``draw`` takes examples from it, ``prepare`` makes batches of them;
     ``validate`` scores a network on channels that were kept for it; ``companions`` builds networks that are trained
-    beside the recipe's and saved with the state, but not kept in the end. A step finds the networks as ``learner.networks``, the teacher of objectives
-    that name one as ``learner.teacher``, the moving average and the number of the step in ``learner.state``.
+    beside the recipe's and saved with the state, but not kept in the end. A step finds the networks as
+    ``learner.networks``, the teacher of objectives that name one as ``learner.teacher``, the moving average and the
+    number of the step in ``learner.state``.
     """
 
     step: Callable[[Learner, Any], dict[str, Tensor]]

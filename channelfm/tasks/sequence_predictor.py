@@ -38,7 +38,7 @@ class SequenceDomain(Recipe):
         """Channels complex [N, T, row, col, frequency] of frames; delays that were not kept are zero."""
         if self.kind == "angle-delay":
             return from_angle_delay_frames(frames, rows, cols, frequencies)
-        return frames.unflatten(2, (rows, cols))
+        return frames.reshape(*frames.shape[:2], rows, cols, frequencies)
 
 
 def observed_rms(frames: Tensor, seen: Tensor) -> Tensor:
