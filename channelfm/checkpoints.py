@@ -136,7 +136,7 @@ def packaged_models() -> list[str]:
 
 def predicts_sequences(name_or_path: str | Path) -> bool:
     """Whether a checkpoint predicts sequences (else it reconstructs channels); raises as :func:`load_model` does."""
-    return read_config(_folder(name_or_path)).predictor.method == SEQUENCE
+    return read_config(checkpoint_folder(name_or_path)).predictor.method == SEQUENCE
 
 
 def load_model(
@@ -156,7 +156,7 @@ def load_sequence_model(name_or_path: str | Path, device: str = "cpu") -> Sequen
 
     Raises InputError that lists what is available for a name that is neither, and for a model of another kind.
     """
-    network, config = load_checkpoint(_folder(name_or_path))
+    network, config = load_checkpoint(checkpoint_folder(name_or_path))
     return sequence_predictor_of(network.to(device), config.predictor)
 
 
@@ -175,7 +175,7 @@ def load_reconstructor(
     Raises InputError that lists what is available for a name that is neither, for a model of sequences, and for a
     raw-frame checkpoint at a spacing that differs from training's by more than 1 %.
     """
-    network, config = load_checkpoint(_folder(name_or_path))
+    network, config = load_checkpoint(checkpoint_folder(name_or_path))
     recipe = config.predictor
     if spacing_wavelengths is not None:
         recipe = _at_spacing(recipe, spacing_wavelengths)
@@ -218,8 +218,8 @@ def versions() -> dict[str, str]:
     return {"channelfm": __version__} | {name: metadata.version(name) for name in ("torch", "diffusers", "numpy")}
 
 
-def _folder(name_or_path: str | Path) -> Path:
-    """Where a checkpoint lies; InputError where there is none of that name."""
+def checkpoint_folder(name_or_path: str | Path) -> Path:
+    """The folder of a packaged checkpoint's name or of a path; InputError, listing what there is, for neither."""
     packaged = _PACKAGED / str(name_or_path)
     folder = packaged if str(name_or_path) in packaged_models() else Path(name_or_path)
     if not folder.is_dir():

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -229,12 +230,27 @@ def benchmark(
 ) -> None:
     """Measure predictors, networks and classical ones alike: table, figures, report; interrupted runs resume."""
     from channelfm.benchmark.console import print_rows
-    from channelfm.benchmark.run import write_results
+    from channelfm.benchmark.prediction.rows import print_prediction
+    from channelfm.benchmark.prediction.suite import benchmark_prediction
     from channelfm.benchmark.suite import benchmark as measure
+    from channelfm.config import recipe_task
 
-    results = measure(_the_recipe(recipe, config), out, quick, settings or ())
-    print_rows(results["rows"])
-    for note in results.get("notes", ()):
+    chosen = _the_recipe(recipe, config)
+    if recipe_task(chosen) == "prediction":
+        predicted = benchmark_prediction(chosen, out, quick, settings or ())
+        print_prediction(predicted["rows"])
+        _finish_benchmark(predicted, predicted["notes"], out, json_file)
+    else:
+        results = measure(chosen, out, quick, settings or ())
+        print_rows(results["rows"])
+        _finish_benchmark(results, results.get("notes", ()), out, json_file)
+
+
+def _finish_benchmark(results: Mapping[str, Any], notes: Iterable[str], out: Path, json_file: Path | None) -> None:
+    """Say what is missing and where everything is."""
+    from channelfm.benchmark.run import write_results
+
+    for note in notes:
         print(f"note: {note}")
     if json_file is not None:
         write_results(json_file, results)

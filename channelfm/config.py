@@ -48,6 +48,15 @@ def shipped_recipes() -> list[str]:
     )
 
 
+def recipe_task(path: str | Path) -> str | None:
+    """The ``task`` that a recipe file names, None where it names none; errors are left to :func:`load_recipe`."""
+    try:
+        values = yaml.safe_load(find_recipe(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None
+    return values.get("task") if isinstance(values, dict) else None
+
+
 def load_recipe(model: type[RecipeT], path: str | Path, overrides: Sequence[str] = ()) -> RecipeT:
     """Read a YAML recipe and apply overrides such as ``"array.rows=16"``.
 

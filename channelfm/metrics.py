@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from channelfm.errors import InputError
-from channelfm.units import power_to_db, rayleigh_distance
+from channelfm.units import db_to_power, power_to_db, rayleigh_distance
 from channelfm.waves.spherical import coarse_spherical_wave
 
 Float = NDArray[np.float64]
@@ -56,11 +56,34 @@ def nmse(estimate: Complex, truth: Complex) -> Float:
     without any path out).
     """
     estimate, truth = _pair(estimate, truth)
-    error = (np.abs(estimate - truth) ** 2).sum(axis=1)
-    energy = (np.abs(truth) ** 2).sum(axis=1)
-    if not (energy > 0).all():
-        raise InputError(f"sample {int(np.argmin(energy))} of the true channels is all zero: leave it out of the NMSE")
-    return np.asarray(error / energy)
+    return np.asarray((np.abs(estimate - truth) ** 2).sum(axis=1) / _energy(truth))
+
+
+def squared_cosine_similarity(estimate: Complex, truth: Complex) -> Float:
+    """|<h_hat, h>|^2 / (||h_hat||^2 ||h||^2) of each sample, float64 [N]: 1 for the right channel up to a factor.
+
+    0 for an estimate that is all zero. Raises what :func:`nmse` does.
+    """
+    estimate, truth = _pair(estimate, truth)
+    energy = _energy(truth) * np.sum(np.abs(estimate) ** 2, axis=1)
+    inner = np.abs(np.sum(estimate.conj() * truth, axis=1)) ** 2
+    return np.asarray(inner / np.where(energy > 0, energy, 1.0))
+
+
+def achievable_rate(estimate: Complex, truth: Complex, snr_db: float) -> Float:
+    """Rate in bit/s/Hz, float64 [N], with the precoder of estimates [N, antenna, frequency] on the true channels.
+
+    Mean over frequencies of log2(1 + rho |h^T w|^2), w = conj(h_hat) / ||h_hat|| at each frequency (maximum ratio
+    transmission), the noise such that a channel of the sample's mean power per frequency would have ``snr_db`` behind
+    its own precoder. Where an estimate is zero nothing is sent. Raises what :func:`nmse` does.
+    """
+    _pair(estimate, truth)
+    if np.ndim(truth) != 3:
+        raise InputError(f"channels of shape {np.shape(truth)}: give [sample, antenna, frequency]")
+    norm = np.sqrt(np.sum(np.abs(estimate) ** 2, axis=1, dtype=np.float64))
+    received = np.abs(np.sum(truth * estimate.conj(), axis=1, dtype=np.complex128)) / np.where(norm > 0, norm, 1.0)
+    power = np.sum(np.abs(truth) ** 2, axis=1, dtype=np.float64).mean(axis=1, keepdims=True)
+    return np.asarray(np.log2(1.0 + db_to_power(snr_db) * received**2 / power).mean(axis=1))
 
 
 def summary(linear: Float) -> Summary:
@@ -175,6 +198,14 @@ def bootstrap_interval(
     drawn = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
     low, high = np.quantile(statistic(values[drawn]), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def _energy(truth: NDArray[np.complex128]) -> Float:
+    """Energies float64 [N] of true channels [N, K]; InputError where one is zero."""
+    energy = (np.abs(truth) ** 2).sum(axis=1)
+    if not (energy > 0).all():
+        raise InputError(f"sample {int(np.argmin(energy))} of the true channels is all zero: leave it out of the NMSE")
+    return np.asarray(energy)
 
 
 def _pair(estimate: Complex, truth: Complex) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,6 +204,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_results(path: str | Path, results: Results | Mapping[str, Sequence[Row]]) -> None:
+def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
     """Write results, or their rows alone, as JSON, atomically; every number in it is finite."""
     write_atomically(Path(path), json.dumps(results, indent=1, allow_nan=False).encode())

@@ -37,6 +37,7 @@ def write_card(dataset: Dataset, draw_scene: DrawScene | None = None) -> Path:
         _heading(dataset),
         _counts(dataset),
         _shares(labels),
+        _lives(dataset),
         "\n".join(f"![{path.stem}]({PICTURES}/{path.name})" for path in pictures),
         _origin(dataset),
         _settings(dataset),
@@ -77,6 +78,24 @@ def _shares(labels: dict[str, Channels]) -> str:
         near, seen = (f"{100 * flags.mean():.1f} %" for flags in (some.near_field, some.line_of_sight))
         rows.append(_row(split, near, seen, spread, heights))
     return "\n".join(rows)
+
+
+def _lives(dataset: Dataset) -> str:
+    """How paths come and go, where they were followed along tracks; nothing elsewhere."""
+    rows = []
+    for split in dataset.splits:
+        found = [shard.lives for shard in dataset.manifest.shards if shard.split == split and shard.lives is not None]
+        way, births, deaths = (sum(one[key] for one in found) for key in ("length_m", "births", "deaths"))
+        if way:
+            lived = sum(one["length_m"] * one["mean_paths"] for one in found)
+            number = f"{lived / way:.1f}"
+            life = f"{lived / deaths:.1f}" if deaths else "no path died"
+            rows.append(_row(split, f"{way:.0f}", number, f"{births / way:.2f}", f"{deaths / way:.2f}", life))
+    if not rows:
+        return ""
+    titles = ("split", "way [m]", "paths at a time", "births per m", "deaths per m", "mean life [m]")
+    heading = "Paths followed along each track, number by number; what a track begins and ends with is not counted."
+    return "\n".join(["## How paths come and go", "", heading, "", _row(*titles), _row(*["---"] * len(titles)), *rows])
 
 
 def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -82,7 +82,7 @@ class Manifest:
             "versions": self.versions,
             "counts": self.counts(),
             "scenes": [dataclasses.asdict(scene) for scene in self.scenes],
-            "shards": [dataclasses.asdict(shard) for shard in self.shards],
+            "shards": [shard.plain() for shard in self.shards],
         }
 
     @classmethod

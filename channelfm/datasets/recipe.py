@@ -120,8 +120,8 @@ class FlightRecipe(Recipe):
 
     ``scenes`` are names or patterns such as "london-*"; empty = every scene.
     ``kind`` names the mobility model: ``cruise``, ``street_guided`` and ``sumo_guided`` (real SUMO on the scene's map)
-    fly; ``vehicles`` and ``pedestrians`` stay on the ground; ``recorded`` reads the first ``num_uavs`` tracks of
-    ``num_steps`` points from the CSV ``file``.
+    fly; ``vehicles``, ``steady_vehicles``, which keep their speed, and ``pedestrians`` stay on the ground;
+    ``recorded`` reads the first ``num_uavs`` tracks of ``num_steps`` points from the CSV ``file``.
     ``before_array`` confines the users to a rectangle before the array, else they roam the scene's region.
     ``altitude_m`` are metres above ground; ``below_array_m`` instead counts them down from the array's centre.
     ``seed: null`` derives one from the recipe's seed and the names of scene and flight.
@@ -130,7 +130,9 @@ class FlightRecipe(Recipe):
     name: Name
     split: Literal["train", "val", "test"]
     scenes: tuple[str, ...] = ()
-    kind: Literal["cruise", "street_guided", "sumo_guided", "vehicles", "pedestrians", "recorded"] = "cruise"
+    kind: Literal[
+        "cruise", "street_guided", "sumo_guided", "vehicles", "steady_vehicles", "pedestrians", "recorded"
+    ] = "cruise"
     file: str | None = None
     num_uavs: int = Field(default=4, ge=1)
     num_steps: int = Field(default=25, ge=1)

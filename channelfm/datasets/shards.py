@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from channelfm.errors import IntegrityError
 from channelfm.records import Channels, Record, write_atomically
@@ -45,7 +46,8 @@ class FileEntry:
 class ShardEntry(FileEntry):
     """A shard: one user (``unit``) of one flight in one scene, with the counts of its snapshots.
 
-    ``form`` is the record that the file holds: "Channels", "HalfChannels" or "PathChannels".
+    ``form`` is the record that the file holds: "Channels", "HalfChannels" or "PathChannels". ``lives``, of sequences
+    whose paths are followed: way in m (``length_m``), mean number of paths (``mean_paths``), ``births``, ``deaths``.
     """
 
     unit: str
@@ -60,6 +62,12 @@ class ShardEntry(FileEntry):
     near_field: int
     line_of_sight: int
     without_path: int
+    lives: dict[str, float] | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it; what is not known is left out."""
+        values = dataclasses.asdict(self)
+        return values if self.lives is not None else {key: value for key, value in values.items() if key != "lives"}
 
 
 _REMEDY = "run generate again with the same recipe, it rebuilds what is broken"
@@ -94,6 +102,7 @@ def write_shard(
     flight: str,
     method: str,
     station: str = "bs",
+    lives: dict[str, float] | None = None,
 ) -> ShardEntry:
     """Write the shard of one unit and then its journal entry; ``stored`` holds a single track (in any storage form)."""
     file = store_record(folder, f"{SHARD_FOLDER}/{unit}.safetensors", stored)
@@ -111,14 +120,15 @@ def write_shard(
         near_field=int(stored.near_field.sum()),
         line_of_sight=int(stored.line_of_sight.sum()),
         without_path=int((~stored.has_path).sum()),
+        lives=lives,
     )
     write_journal(folder, unit, entry)
     return entry
 
 
-def write_journal(folder: Path, name: str, entry: FileEntry) -> None:
-    """Record that a file is whole; ``name`` is the unit's."""
-    content = json.dumps(dataclasses.asdict(entry), sort_keys=True, indent=1)
+def write_journal(folder: Path, name: str, entry: ShardEntry) -> None:
+    """Record that a shard is whole; ``name`` is the unit's."""
+    content = json.dumps(entry.plain(), sort_keys=True, indent=1)
     write_atomically(_journal_path(folder, name), content.encode())
 
 

@@ -51,6 +51,7 @@ def vehicles(
     height_m: float = 1.5,
     side: Side = "right",
     bounds: Bounds | None = None,
+    steady: bool = False,
 ) -> Trajectory:
     """Vehicles that drive on the scene's roads and never through a building.
 
@@ -68,6 +69,8 @@ def vehicles(
     height_m : of the antenna above ground [m].
     side : of the road that is driven on.
     bounds : (x_min, y_min, x_max, y_max) [m] that centre lines stay in; None takes the scene's.
+    steady : keep the speed that was drawn all along, without stops or brakes, as sequences of milliseconds have it that
+        shall cover all speeds alike (seed 004, IV-C).
 
     Velocities are the derivative of the path (:mod:`channelfm.mobility.legs`). Raises InputError on bad values and a
     scene without drivable roads there.
@@ -87,7 +90,7 @@ def vehicles(
     paths = []
     for user in range(num_users):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(user,)))
-        way = _way(rng, lanes, is_built_over, legs, speed_mps)
+        way = _way(rng, lanes, is_built_over, legs, speed_mps, steady)
         if way is None:
             raise InputError(f"scene '{scene.name}': no way for a vehicle between the buildings; choose other bounds")
         paths.append(np.column_stack([way, ground.at(way) + height_m]))
@@ -184,17 +187,23 @@ def _way(
     is_built_over: Callable[[Float], Bool],
     legs: Legs,
     speed_mps: tuple[float, float],
+    steady: bool,
 ) -> Float | None:
     """Leg ends [legs.count + 1, 2] of one vehicle; None if rounding corners leads through buildings every time."""
     for _ in range(ATTEMPTS):
         cruise, start = float(rng.uniform(*speed_mps)), float(rng.uniform(*EARLIER_S))
         times = start + legs.ends_s
-        points, stops = _route(rng, lanes, SLACK * cruise * float(times[-1]) + SLACK_M)
+        driven_for = legs.ends_s if steady else times
+        points, stops = _route(rng, lanes, SLACK * cruise * float(driven_for[-1]) + SLACK_M)
         line = SmoothLine.through(points)
-        drive = Drive.along(line, cruise, line.knots[stops], rng.uniform(*WAIT_S, size=len(stops)))
-        driven = drive.length_at(times)
+        if steady:
+            spare = line.lengths_m[-1] - cruise * float(legs.ends_s[-1])
+            driven, arrives = spare * rng.random() + cruise * legs.ends_s, spare >= 0
+        else:
+            drive = Drive.along(line, cruise, line.knots[stops], rng.uniform(*WAIT_S, size=len(stops)))
+            driven, arrives = drive.length_at(times), times[-1] <= drive.times_s[-1]
         passed = (line.lengths_m >= driven[0]) & (line.lengths_m <= driven[-1])
-        if times[-1] <= drive.times_s[-1] and not is_built_over(line.spline(line.lengths_m[passed])).any():
+        if arrives and not is_built_over(line.spline(line.lengths_m[passed])).any():
             return np.asarray(line.spline(driven))
     return None
 

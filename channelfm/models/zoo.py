@@ -13,6 +13,7 @@ from channelfm.models.critic import Critic
 from channelfm.models.denoiser import Denoiser
 from channelfm.models.lwm import Lwm10, Lwm11
 from channelfm.models.lwm_temporal import LWMTemporal
+from channelfm.models.mixture import LinearMixture
 from channelfm.models.recurrent import RecurrentPredictor
 from channelfm.models.unet import UNet
 from channelfm.models.wavefield import Wavefield
@@ -51,6 +52,7 @@ BUILDERS: dict[str, Builder] = {
     "gru-small": partial(RecurrentPredictor, kind="gru"),
     "wifo-tiny": partial(WiFo, width=64),
     "wifo-base": partial(WiFo, width=512),
+    "linear-mixture": LinearMixture,
     "lwm-1.0": Lwm10,
     "lwm-1.1": Lwm11,
     "critic": partial(Critic, width=64, levels=3),

@@ -17,6 +17,7 @@ from channelfm.models.zoo import build
 from channelfm.pretraining.batches import Batch, draw_examples, in_frame
 from channelfm.pretraining.distillation import Teacher, distillation_loss, student_steps
 from channelfm.pretraining.learner import CRITIC, NETWORK, Learner
+from channelfm.pretraining.mixture import draw_mixture, mixture_loss, validate_mixture
 from channelfm.pretraining.origins import start_from
 from channelfm.pretraining.recipe import (
     AdversarialObjective,
@@ -167,5 +168,12 @@ OBJECTIVES: dict[str, Objective] = {
         prepare=lambda batch, recipe: batch,
         check=check_sequences,
         validate=validate_sequences,
+    ),
+    "mixture": Objective(
+        descend(mixture_loss),
+        draw=draw_mixture,
+        prepare=lambda batch, recipe: batch,
+        check=lambda source, recipe: None,
+        validate=validate_mixture,
     ),
 }

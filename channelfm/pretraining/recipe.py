@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from channelfm.config import Recipe
-from channelfm.pretraining.sequence_recipe import SequenceObjective
+from channelfm.pretraining.sequence_recipe import MixtureObjective, SequenceObjective
 from channelfm.pretraining.source import SourceRecipe
 from channelfm.tasks.network_predictor import PredictorRecipe
 
@@ -69,7 +69,8 @@ ObjectiveRecipe = Annotated[
     | AdversarialObjective
     | WavefieldObjective
     | DistillationObjective
-    | SequenceObjective,
+    | SequenceObjective
+    | MixtureObjective,
     Field(discriminator="kind"),
 ]
 METHOD_OF = {
@@ -79,6 +80,7 @@ METHOD_OF = {
     "wavefield": "wavefield",
     "distillation": "diffusion",
     "masked-sequence": "sequence",
+    "mixture": "mixture",
 }
 
 # Fields that say how the work is done, not what comes out of it.

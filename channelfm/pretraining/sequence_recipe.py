@@ -62,3 +62,21 @@ class SequenceObjective(Recipe):
         first, last = self.mask_ratio
         grown = 1.0 if self.curriculum == 0 else min(share / self.curriculum, 1.0)
         return round(first + (last - first) * grown, 4)
+
+
+class MixtureObjective(Recipe):
+    """A mixture of linear predictors (``predictor.candidates``) learns whom to believe.
+
+    Of each sequence of ``frames`` frames the last ``horizon`` are predicted, ``draws`` times with other noise: batches
+    of sequences share an SNR from ``snr_db``, or are clean in a share ``noiseless``, and one of ``combs``. ``samples``:
+    only so many sequences, evenly spaced; null: all.
+    """
+
+    kind: Literal["mixture"] = "mixture"
+    frames: int = Field(default=18, ge=2)
+    horizon: int = Field(default=8, ge=1)
+    draws: int = Field(default=3, ge=1)
+    snr_db: tuple[float, float] = (-3.0, 30.0)
+    noiseless: float = Field(default=0.3, ge=0, le=1)
+    combs: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 1, 2, 4), min_length=1)
+    samples: int | None = Field(default=None, ge=1)

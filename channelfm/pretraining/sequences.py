@@ -20,7 +20,7 @@ from channelfm.datasets.sequences import Sequences, join_sequences, load_sequenc
 from channelfm.errors import InputError
 from channelfm.pretraining.sequence_recipe import FUTURE, SequenceObjective
 from channelfm.tasks.methods import sequence_predictor_of
-from channelfm.tasks.prediction import prediction_examples
+from channelfm.tasks.prediction import SequencePredictor, prediction_examples
 from channelfm.tasks.sequence_predictor import observed_rms
 from channelfm.tokens.patches import patch_counts
 from channelfm.tokens.sequence_masks import SEQUENCE_MASKS
@@ -157,10 +157,16 @@ def validate_sequences(network: nn.Module, recipe: PretrainRecipe, sequences: Co
     objective = objective_of(recipe)
     horizon = min(objective.horizon, sequences.shape[1] - 1)
     context = min(_CONTEXT, sequences.shape[1] - horizon)
-    predictor = sequence_predictor_of(network, recipe.predictor)
+    return score_prediction(sequence_predictor_of(network, recipe.predictor), sequences, context, horizon, recipe.seed)
+
+
+def score_prediction(
+    predictor: SequencePredictor, sequences: Complex, context: int, horizon: int, seed: int
+) -> dict[str, float]:
+    """NMSE in dB (of the linear mean) of predictions 1 and ``horizon`` frames ahead, of clean pasts and at 10 dB."""
     scores = {}
     for label, snr_db in (("clean", None), ("10 dB", 10.0)):
-        case = prediction_examples(sequences, context, horizon, 1, snr_db, recipe.seed)
+        case = prediction_examples(sequences, context, horizon, 1, snr_db, seed)
         error = np.abs(predictor.predict(case.past, case.mask, horizon) - case.future) ** 2
         relative = error.sum((2, 3, 4)) / (np.abs(case.future) ** 2).sum((2, 3, 4)).clip(1e-30)
         for ahead in sorted({1, horizon}):

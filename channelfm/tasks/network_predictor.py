@@ -30,11 +30,12 @@ class PredictorRecipe(Recipe):
     one-shot network Gaussian noise (a generator) instead of zeros; ``noise_seed`` fixes all noise, so that prediction
     is deterministic and independent of how samples are batched. ``diffusion`` and the sampler's kind and steps concern
     the method ``diffusion`` alone; ``sampler.data_consistency`` holds for every method but ``sequence``, which predicts
-    future frames in the domain ``sequence`` and needs none of the others.
+    future frames in the domain ``sequence`` and needs none of the others, and ``mixture``, which needs ``candidates``
+    alone: names of ``baselines.prediction.SEQUENCE_BASELINES``, in the network's order.
     """
 
     name: str = "cddim-canonical"
-    method: Literal["diffusion", "one-shot", "wavefield", "sequence"] = "diffusion"
+    method: Literal["diffusion", "one-shot", "wavefield", "sequence", "mixture"] = "diffusion"
     model: str = "cddim-demo"
     model_options: dict[str, int | bool] = Field(default_factory=dict)
     frame: FrameRecipe = FrameRecipe()
@@ -43,6 +44,7 @@ class PredictorRecipe(Recipe):
     latent: bool = False
     noise_seed: int = 0
     sequence: SequenceDomain = SequenceDomain()
+    candidates: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ _FLYING: dict[str, Callable[..., Trajectory]] = {
 }
 _ON_THE_GROUND: dict[str, Callable[..., Trajectory]] = {
     "vehicles": mobility.vehicles,
+    "steady_vehicles": partial(mobility.vehicles, steady=True),
     "pedestrians": mobility.pedestrians,
 }
 

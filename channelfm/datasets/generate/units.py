@@ -29,8 +29,8 @@ from channelfm.datasets.recipe import DatasetRecipe, SceneRecipe
 from channelfm.datasets.shards import ShardEntry, store_record, write_shard
 from channelfm.datasets.storage import halved, with_paths
 from channelfm.errors import IntegrityError
-from channelfm.records import Channels, Scene, Trajectory, write_atomically
-from channelfm.tracing.sequences import trace_sequence
+from channelfm.records import Channels, Paths, Scene, Trajectory, write_atomically
+from channelfm.tracing.sequences import birth_death_statistics, follow, trace_sequence
 from channelfm.tracing.trace import Method, Tracer
 
 Advance = Callable[[int], None]  # told the number of snapshots just done
@@ -93,31 +93,39 @@ def do_unit(job: Job, unit: Unit, advance: Advance | None = None) -> Done:
     scene = _scene_recipe(job.recipe, unit.scene)
     with threadpool_limits(1):  # how a matrix product is cut among threads changes its last bits
         if scene.kind == "threegpp":
-            stored, method = _stochastic(job, unit), scene.where
+            stored, method, lives = _stochastic(job, unit), scene.where, None
         else:
-            stored, method = _traced(job, unit, advance)
+            stored, method, lives = _traced(job, unit, advance)
     where = {"split": flight.split, "scene": unit.scene, "station": unit.station, "flight": unit.flight}
-    entry = write_shard(job.folder, _numbered(stored, unit), unit=unit.name, **where, method=method)
+    entry = write_shard(job.folder, _numbered(stored, unit), unit=unit.name, **where, method=method, lives=lives)
     return Done(entry, round(time.perf_counter() - start, 3))
 
 
-def _traced(job: Job, unit: Unit, advance: Advance | None) -> tuple[Channels, str]:
-    """Channels of a unit in the recipe's storage form, and how they were traced."""
+def _traced(job: Job, unit: Unit, advance: Advance | None) -> tuple[Channels, str, dict[str, float] | None]:
+    """Channels of a unit in the recipe's storage form, how they were traced, and the lives of followed paths."""
     array = _scene_entry(job, unit.scene).arrays[unit.station]
     whole = _movement(job, unit.scene, unit.station, unit.flight)
     movement = whole.select(whole.track == unit.user)
     tracer, channel = _tracer(job, unit.scene, unit.station), job.recipe.channel
+    lives = None
     if job.recipe.tracing.lattice_m is None:
         paths = tracer.trace(movement, progress=advance)
     else:
         paths = trace_sequence(tracer, movement, job.recipe.tracing.lattice_m, progress=advance)
+        lives = _lives(paths, movement)
     frequencies = channel.frequencies_hz(array.carrier_hz)
     if channel.storage == "paths":
         # the labels need no response; one frequency is the cheapest way to them
         labels = dataclasses.replace(observe(movement, paths, array), frequencies_hz=frequencies)
-        return with_paths(labels, compress(paths, array)), paths.method
+        return with_paths(labels, compress(paths, array)), paths.method, lives
     channels = observe(movement, paths, array, frequencies)
-    return halved(channels) if channel.storage == "float16" else channels, paths.method
+    return halved(channels) if channel.storage == "float16" else channels, paths.method, lives
+
+
+def _lives(paths: Paths, movement: Trajectory) -> dict[str, float]:
+    """How paths come and go along a track (:class:`channelfm.tracing.sequences.PathLives`)."""
+    found = birth_death_statistics(follow(paths, movement.track), movement.positions_m, movement.track)
+    return {name: float(getattr(found, name)) for name in ("length_m", "mean_paths", "births", "deaths")}
 
 
 def _stochastic(job: Job, unit: Unit) -> Channels:

@@ -1,0 +1,56 @@
+"""Networks tuned on shares of the training sequences, each trained once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from channelfm.benchmark.prediction.predictors import SequenceEntry, find_sequence_predictor
+from channelfm.benchmark.prediction.recipe import PredictionRecipe
+from channelfm.config import load_recipe
+from channelfm.datasets import Dataset
+from channelfm.errors import InputError
+from channelfm.pretraining.data import training_data
+from channelfm.pretraining.loop import pretrain_from
+from channelfm.pretraining.recipe import PretrainRecipe
+from channelfm.pretraining.sequences import objective_of, sequences_of
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A tuned network: its ``entry``, the set whose data it was tuned on and the share of the sequences."""
+
+    entry: SequenceEntry
+    tuned_on: str
+    percent: float
+
+
+def tuned_networks(settings: PredictionRecipe, datasets: Mapping[str, Dataset], folder: Path) -> list[Tuned]:
+    """All networks of a recipe's ``tuning``, trained where they are not there yet; 0 % is where they start from.
+
+    Raises InputError for a recipe without ``start_from`` and for a data set without a split "train".
+    """
+    found = []
+    for source in settings.tuning.recipes:
+        plain = load_recipe(PretrainRecipe, source)
+        if plain.start_from is None:
+            raise InputError(f"tuning.recipes: '{source}' has no start_from: name the checkpoint that is tuned")
+        for name in settings.tuning.sets:
+            whole = len(sequences_of([datasets[name]], "train", objective_of(plain).frames))
+            for percent in settings.tuning.percent:
+                if percent == 0:
+                    checkpoint = plain.start_from
+                else:
+                    samples = max(1, round(whole * percent / 100))
+                    recipe = _few(plain, samples)
+                    out = folder / f"{plain.predictor.name}--{name}--{percent:g}"
+                    checkpoint = str(pretrain_from(recipe, *training_data(recipe, [datasets[name]]), out))
+                found.append(Tuned(find_sequence_predictor(checkpoint, plain.predictor.name), name, percent))
+    return found
+
+
+def _few(recipe: PretrainRecipe, samples: int) -> PretrainRecipe:
+    """The recipe on so many sequences only."""
+    objective = objective_of(recipe).model_copy(update={"samples": samples})
+    return recipe.model_copy(update={"objective": objective})

@@ -1,0 +1,138 @@
+"""Training of a mixture of linear predictors: what they predict is computed once for each sequence and draw of noise."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from torch import Tensor, nn
+
+from channelfm.baselines.prediction import SEQUENCE_BASELINES
+from channelfm.datasets.dataset import Dataset
+from channelfm.errors import InputError
+from channelfm.pretraining.sequence_recipe import MixtureObjective
+from channelfm.pretraining.sequences import score_prediction, sequences_of
+from channelfm.tasks.mixture_predictor import MixturePredictor, mixture_input
+from channelfm.tasks.prediction import prediction_examples
+from channelfm.tokens.angle_delay import angle_delay_frames
+
+if TYPE_CHECKING:
+    from channelfm.pretraining.recipe import PretrainRecipe
+
+Complex = NDArray[np.complex64]
+
+_BATCH, _DRAW, _SAMPLE = 16, 6, 7
+_LEAST_ERROR = 1e-6  # NMSE below which better no longer counts
+
+
+@dataclass(frozen=True)
+class MixtureBatch:
+    """``candidates`` float32 [N, candidate, horizon, angle, delay, 2], ``noise`` [N], ``target`` [N, horizon, angle,
+    delay, 2], ``mask`` bool [N, horizon, angle, delay] (all True: nothing is hidden of them), ``weight`` [N]."""
+
+    candidates: Tensor
+    noise: Tensor
+    target: Tensor
+    mask: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+class MixtureSource:
+    """Predictions of candidates complex64 [N, candidate, horizon, angle, delay], noise [N] and what came instead."""
+
+    def __init__(self, candidates: Tensor, noise: Tensor, target: Tensor) -> None:
+        self.candidates, self.noise, self.target = candidates, noise, target
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over what came; what was predicted follows from it, the recipe and the code."""
+        return hashlib.sha256(np.ascontiguousarray(self.target.numpy()).tobytes()).hexdigest()
+
+
+def mixture_of(recipe: PretrainRecipe) -> MixtureObjective:
+    """The recipe's objective, which must be this one."""
+    objective = recipe.objective
+    assert isinstance(objective, MixtureObjective)
+    return objective
+
+
+def mixture_data(recipe: PretrainRecipe, datasets: Sequence[Dataset]) -> tuple[MixtureSource, Complex]:
+    """What to train on, predicted by all candidates, and sequences of the split "val" (empty without one)."""
+    objective = mixture_of(recipe)
+    response = sequences_of(datasets, "train", objective.frames).response
+    if objective.samples is not None:
+        if objective.samples > len(response):
+            raise InputError(
+                f"objective.samples = {objective.samples}: there are {len(response)} sequences to train on"
+            )
+        response = response[np.linspace(0, len(response) - 1, objective.samples).round().astype(int)]
+    with_split = [dataset for dataset in datasets if "val" in dataset.splits]
+    validation = sequences_of(with_split, "val", objective.frames).response if with_split else response[:0]
+    chosen = np.linspace(0, len(validation) - 1, min(len(validation), recipe.validation_links)).round().astype(int)
+    return _predicted(recipe, response), validation[chosen]
+
+
+def _predicted(recipe: PretrainRecipe, response: Complex) -> MixtureSource:
+    """Every sequence, ``draws`` times with another noise and comb."""
+    objective = mixture_of(recipe)
+    candidates = [SEQUENCE_BASELINES[name]() for name in recipe.predictor.candidates]
+    context = objective.frames - objective.horizon
+    starts = [(draw, start) for draw in range(objective.draws) for start in range(0, len(response), _BATCH)]
+    parts = []
+    for draw, start in track(starts, "predicting linearly", transient=True):
+        generator = np.random.default_rng((recipe.seed, _DRAW, draw, start))
+        snr_db = None if generator.random() < objective.noiseless else float(generator.uniform(*objective.snr_db))
+        comb = int(generator.choice(objective.combs))
+        case = prediction_examples(
+            response[start : start + _BATCH], context, objective.horizon, comb, snr_db, int(generator.integers(2**31))
+        )
+        mask = np.broadcast_to(case.mask, case.past.shape)
+        guesses, noise = mixture_input(candidates, case.past, mask, objective.horizon)
+        future = torch.from_numpy(case.future)
+        parts.append((guesses, noise, angle_delay_frames(future, future.shape[4])))
+    return MixtureSource(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def draw_mixture(
+    source: MixtureSource, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device
+) -> MixtureBatch:
+    """Samples ``numbers`` of a step's batch."""
+    chosen = [int(np.random.default_rng((recipe.seed, step, _SAMPLE, n)).integers(len(source))) for n in numbers]
+    target = source.target[chosen]
+    return MixtureBatch(
+        candidates=torch.view_as_real(source.candidates[chosen]).to(device),
+        noise=source.noise[chosen].to(device),
+        target=torch.view_as_real(target).to(device),
+        mask=torch.ones(target.shape, dtype=torch.bool, device=device),
+        weight=torch.ones(len(chosen), device=device),
+    )
+
+
+def mixture_loss(network: nn.Module, recipe: PretrainRecipe, batch: MixtureBatch) -> Tensor:
+    """Mean logarithm of the NMSE of each frame: what is easy counts as much as what is hard; a scalar."""
+    if batch.target.is_meta:
+        raise NotImplementedError("complex operations have no count")
+    error = (network(batch.candidates, batch.noise) - batch.target).square().sum((2, 3, 4))
+    power = batch.target.square().sum((2, 3, 4)).clamp_min(1e-30)
+    return ((error / power + _LEAST_ERROR).log().mean(1) * batch.weight).mean()
+
+
+def validate_mixture(network: nn.Module, recipe: PretrainRecipe, sequences: Complex) -> dict[str, float]:
+    """NMSE in dB (of the linear mean) of predictions 1 and furthest ahead, of clean pasts and of such at 10 dB."""
+    if not len(sequences):
+        return {}
+    objective = mixture_of(recipe)
+    candidates = [SEQUENCE_BASELINES[name]() for name in recipe.predictor.candidates]
+    predictor = MixturePredictor(recipe.predictor.name, network, candidates)
+    return score_prediction(predictor, sequences, objective.frames - objective.horizon, objective.horizon, recipe.seed)

@@ -1,0 +1,53 @@
+"""A mixture of linear predictors as a SequencePredictor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from channelfm.tasks.noise import estimate_noise
+from channelfm.tasks.prediction import Bool, Complex, SequencePredictor, check_past
+from channelfm.tokens.angle_delay import angle_delay_frames, from_angle_delay_frames
+
+
+class MixturePredictor:
+    """Asks ``candidates`` and then the network (:class:`channelfm.models.mixture.LinearMixture`) whom to believe.
+
+    Works on the device and in the precision of the network's parameters; the candidates on the processor.
+    """
+
+    def __init__(
+        self, name: str, network: nn.Module, candidates: Sequence[SequencePredictor], batch_size: int = 16
+    ) -> None:
+        self.name, self.network, self.batch_size = name, network.eval(), batch_size
+        self.candidates = tuple(candidates)
+
+    @torch.no_grad()
+    def predict(self, past: Complex, mask: Bool, horizon: int) -> Complex:
+        """See :class:`channelfm.tasks.prediction.SequencePredictor`."""
+        past, mask = check_past(past, mask, horizon)
+        parts = [np.zeros((0, horizon, *past.shape[2:]), np.complex64)]
+        device = next(self.network.parameters()).device
+        for start in range(0, len(past), self.batch_size):
+            chosen = slice(start, start + self.batch_size)
+            guesses, noise = mixture_input(self.candidates, past[chosen], mask[chosen], horizon)
+            answer = self.network(torch.view_as_real(guesses).to(device), noise.to(device))
+            frames = torch.view_as_complex(answer.contiguous().cpu())
+            parts.append(from_angle_delay_frames(frames, *past.shape[2:]).numpy())
+        return np.concatenate(parts)
+
+
+def mixture_input(
+    candidates: Sequence[SequencePredictor], past: Complex, mask: NDArray[np.bool_], horizon: int
+) -> tuple[Tensor, Tensor]:
+    """What the network is given: predictions of all candidates in angle and delay, complex64
+    [N, candidate, horizon, angle, delay], and the noise relative to the power of the past, float32 [N]."""
+    guesses = [torch.from_numpy(candidate.predict(past, mask, horizon)) for candidate in candidates]
+    frames = torch.stack([angle_delay_frames(guess, guess.shape[4]) for guess in guesses], dim=1)
+    power = np.sum(np.abs(past) ** 2, axis=(1, 2, 3, 4)) / mask.sum(axis=(1, 2, 3, 4))
+    noise = estimate_noise(past, mask) / np.where(power > 0, power, 1.0)
+    return frames, torch.from_numpy(noise.astype(np.float32))
