@@ -1,0 +1,1 @@
+"""Classical predictors of channel sequences."""
