@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.baselines.prediction.bins import AT_ONCE, Complex128, bounded, from_bins, to_bins
+from channelfm.baselines.prediction.bins import Complex128, in_parts, to_bins
 from channelfm.baselines.prediction.completion import complete_frames
 from channelfm.baselines.prediction.noise import estimate_noise
 from channelfm.tasks.prediction import check_past
@@ -22,7 +22,8 @@ class Autoregression:
     Coefficients come from forward and backward equations (the modified covariance method, Marple 1987, chapter 8) by
     least squares with a ridge; subclasses say over which bins equations are pooled. Before, each bin is scaled
     by its Wiener gain, 1 - noise / mean power, with the noise estimated from the pilots. Roots of the
-    characteristic polynomial outside the unit circle are put on it, and :func:`bounded` limits each frame's energy.
+    characteristic polynomial outside the unit circle are put on it, and :func:`bounded`
+    limits each frame's energy.
 
     ``order`` p: fewer where the past is too short for 2 p frames.
     """
@@ -36,12 +37,11 @@ class Autoregression:
         """See :class:`channelfm.tasks.prediction.SequencePredictor`."""
         past, mask = check_past(past, mask, horizon)
         noise = estimate_noise(past, mask)
-        frames = complete_frames(past, mask, noise)
-        parts = [
-            from_bins(self._rolled_out(frames[i : i + AT_ONCE], noise[i : i + AT_ONCE], horizon))
-            for i in range(0, len(frames), AT_ONCE)
-        ]
-        return bounded(np.concatenate(parts) if parts else frames[:, :horizon], frames)
+        return self.predict_completed(complete_frames(past, mask, noise), noise, horizon)
+
+    def predict_completed(self, frames: Complex, noise: Float, horizon: int) -> Complex:
+        """The next frames of completed ones [N, T, row, col, F] with noise of power [N] per entry."""
+        return in_parts(self._rolled_out, frames, noise, horizon)
 
     def _rolled_out(self, frames: Complex, noise: Float, horizon: int) -> Complex128:
         bins = wiener_scaled(to_bins(frames), noise)
@@ -63,7 +63,7 @@ class SharedAutoregression(Autoregression):
 
     name = "ar-shared"
 
-    def __init__(self, order: int = 4) -> None:
+    def __init__(self, order: int = 5) -> None:
         super().__init__(order)
 
     def _pooled(self, products: Complex128) -> Complex128:
@@ -91,7 +91,7 @@ class LocalAutoregression(BinAutoregression):
 
     name = "ar-local"
 
-    def __init__(self, order: int = 3) -> None:
+    def __init__(self, order: int = 4) -> None:
         super().__init__(order)
 
     def _pooled(self, products: Complex128) -> Complex128:
