@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,7 @@ from channelfm.tasks.prediction import check_past
 
 Complex = NDArray[np.complex64]
 Float = NDArray[np.float64]
+Values = TypeVar("Values", NDArray[np.complex128], NDArray[np.float64])
 
 _RIDGE = 1e-9  # relative to the mean power of the pooled bins
 
@@ -44,7 +47,8 @@ class Autoregression:
         return in_parts(self._rolled_out, frames, noise, horizon)
 
     def _rolled_out(self, frames: Complex, noise: Float, horizon: int) -> Complex128:
-        bins = wiener_scaled(to_bins(frames), noise)
+        bins = to_bins(frames)
+        bins = bins * wiener_gains(bins, noise)[:, None]
         order = min(self.order, bins.shape[1] // 2)
         if order == 0:
             return np.repeat(bins, horizon, axis=1)
@@ -52,10 +56,12 @@ class Autoregression:
         return roll_out(bins, clamped(solve_prediction(products, self._ridge(products, noise, bins.shape[1]))), horizon)
 
     def _pooled(self, products: Complex128) -> Complex128:
+        """Sums of products [N, row, col, F, p + 1, p + 1], with 1 for the size of axes that share coefficients."""
         raise NotImplementedError
 
     def _ridge(self, products: Complex128, noise: Float, frames: int) -> Float:
-        return np.zeros(len(products))[:, None, None, None]
+        """Ridge [N, 1, 1, 1]; the products of many bins need none beside the noise that is in them."""
+        return np.zeros((len(products), 1, 1, 1))
 
 
 class SharedAutoregression(Autoregression):
@@ -95,22 +101,26 @@ class LocalAutoregression(BinAutoregression):
         super().__init__(order)
 
     def _pooled(self, products: Complex128) -> Complex128:
-        for axis in (1, 2, 3):
-            if products.shape[axis] > 3:
-                products = products + np.roll(products, 1, axis) + np.roll(products, -1, axis)
-        return products
+        return around(products)
 
 
-def wiener_scaled(bins: Complex128, noise: Float) -> Complex128:
-    """Bins [N, T, row, col, F], each times 1 - noise / its mean power over the frames, at least 0."""
-    power = np.mean(np.abs(bins) ** 2, axis=1, keepdims=True)
-    ratio = noise[:, None, None, None, None] / np.maximum(power, np.finfo(np.float64).tiny)
-    return np.asarray(bins * np.maximum(1 - ratio, 0))
+def around(values: Values) -> Values:
+    """Sums over 3 bins along each axis of [N, row, col, F, ...], which are circles; axes of 3 or less stay."""
+    for axis in (1, 2, 3):
+        if values.shape[axis] > 3:
+            values = values + np.roll(values, 1, axis) + np.roll(values, -1, axis)
+    return values
+
+
+def wiener_gains(bins: Complex128, noise: Float) -> Float:
+    """Gains [N, row, col, F] of bins [N, T, row, col, F]: 1 - noise / mean power over the frames, at least 0."""
+    power = np.mean(np.abs(bins) ** 2, axis=1)
+    return np.maximum(1 - noise[:, None, None, None] / np.maximum(power, np.finfo(np.float64).tiny), 0)
 
 
 def lag_products(bins: Complex128, order: int) -> Complex128:
-    """Sums [N, row, col, F, p + 1, p + 1] of conj(y_i) y_j over all windows y of p + 1 frames of bins [N, T, row, col, F],
-    forward (newest first) and backward (conjugate, oldest first).
+    """Sums [N, row, col, F, p + 1, p + 1] of conj(y_i) y_j over windows y of p + 1 frames of bins [N, T, row, col, F],
+    all of them forward (newest first) and backward (conjugate, oldest first).
     """
     windows = np.lib.stride_tricks.sliding_window_view(bins, order + 1, axis=1)
     newest_first = np.moveaxis(windows[..., ::-1], 1, -2)

@@ -42,8 +42,8 @@ def bounded(prediction: Complex, past: Complex) -> Complex:
 def in_parts(
     predict: Callable[[Complex, Float, int], Complex128], frames: Complex, noise: Float, horizon: int
 ) -> Complex:
-    """Frames complex64 [N, horizon, row, col, F] after complete ones, bounded: 32 sequences at a time, ``predict`` makes
-    their angle-delay bins of frames, noise power [N] per entry, and horizon.
+    """Frames complex64 [N, horizon, row, col, F] after complete ones, bounded: ``predict`` makes their angle-delay bins
+    of frames, noise power [N] per entry and horizon, for 32 sequences at a time.
     """
     future = np.zeros((len(frames), horizon, *frames.shape[2:]), dtype=np.complex64)
     for first in range(0, len(frames), AT_ONCE):
@@ -58,8 +58,8 @@ def seen_in_common(mask: NDArray[np.bool_]) -> Iterator[tuple[Int, Int, Int]]:
     Each is (sequences, frames, frequencies): the frames in which anything is seen, and the frequencies that are seen at
     all antennas of all these frames; perhaps none.
     """
-    frames = mask.any(axis=(2, 3, 4))
-    everywhere = (mask.all(axis=(2, 3)) | ~frames[:, :, None]).all(axis=1)
+    frames: NDArray[np.bool_] = np.any(mask, axis=(2, 3, 4))
+    everywhere = np.all(np.all(mask, axis=(2, 3)) | ~frames[:, :, None], axis=1)
     patterns, group = np.unique(np.concatenate([frames, everywhere], axis=1), axis=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
         chosen = np.flatnonzero(group.reshape(-1) == number)

@@ -40,7 +40,8 @@ def complete_frames(past: Complex, mask: Bool, noise: Float | None = None) -> Co
             continue
         where = group == number
         whole[where] = _interpolated(past[where], pattern, loading[np.nonzero(where)[0]])
-    return _held_over(whole, mask.any(axis=4))
+    seen: Bool = np.asarray(np.any(mask, axis=4))
+    return _held_over(whole, seen)
 
 
 def _interpolated(spectra: Complex, pattern: Bool, loading: Float) -> Complex:

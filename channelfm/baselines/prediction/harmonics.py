@@ -36,12 +36,13 @@ class HarmonicPursuit:
     They are found as in Newtonised orthogonal matching pursuit (Mamandipoor, Ramasamy & Madhow 2016): the strongest
     peaks of the residual in a zero-padded DFT, then refinement of everything found, until no peak stands out of the
     noise at a false alarm rate of 1 %, the residual is 45 dB below the samples, or there are ``most_waves`` (or one
-    real unknown for four real samples). Unlike there, up to 3 peaks enter at a time, and Gauss-Newton steps refine all gains
-    and parameters jointly (:mod:`wave_fit`), with a weak curvature q of wavefronts as one of them. The fit is
-    to the observed samples: combs need no completion, delays being sought where a comb does not alias.
+    real unknown for four real samples). Unlike there, up to 3 peaks enter at a time, and damped Gauss-Newton steps
+    refine all gains and parameters jointly (:mod:`channelfm.baselines.prediction.wave_fit`), with a weak curvature q of
+    wavefronts as one of them. The fit is to the observed samples: combs need no completion, delays being sought where a
+    comb does not alias.
 
     The prediction continues the waves, and adds what ``rest`` predicts of the completed residual: many weak waves, of
-    which little is left in noise. :func:`bounded` limits the energy of each frame. Where masks differ so much among
+    which little is left in noise. :func:`channelfm.baselines.prediction.bins.bounded` limits each frame's energy. Where masks differ so much among
     frames or antennas that most samples are not on a common comb, the fit is to the completed frames.
     """
 
@@ -49,7 +50,7 @@ class HarmonicPursuit:
 
     def __init__(self, most_waves: int = 24, rest: Autoregression | None = None) -> None:
         self.most_waves = most_waves
-        self.rest = LocalAutoregression() if rest is None else rest
+        self.rest = LocalAutoregression(3) if rest is None else rest
 
     def predict(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
         """See :class:`channelfm.tasks.prediction.SequencePredictor`."""
@@ -80,7 +81,7 @@ class HarmonicPursuit:
         waves = self._fitted(axes, samples / scale, level, PeakSearch(size, frames, frequencies))
         everywhere = wave_axes(size, np.arange(size[0] + horizon), np.arange(size[3]))
         future = superposition(everywhere, waves) * scale
-        return np.asarray(future.unflatten(2, size[1:3]).numpy())
+        return future.reshape(len(past), -1, *size[1:]).numpy()
 
     def _fitted(self, axes: Axes, samples: Tensor, noise: Tensor, search: PeakSearch) -> Waves:
         """Waves of samples [B, T, M, F] of unit power with noise of power [B]."""

@@ -38,7 +38,11 @@ def wave_axes(size: tuple[int, ...], frames: Int, frequencies: Int) -> Axes:
     curvature = [row**2 + col**2] * (rows * cols > 2)
     free, bent = len(time + antenna), len(curvature)
     return Axes(
-        (_columns(time, len(frames)), _columns(antenna + curvature, rows * cols), _columns(frequency, len(frequencies))),
+        (
+            _columns(time, len(frames)),
+            _columns(antenna + curvature, rows * cols),
+            _columns(frequency, len(frequencies)),
+        ),
         torch.tensor([0.0] * free + [_CURVATURE**-2] * bent + [0.0] * len(frequency), dtype=torch.float64),
     )
 
