@@ -89,7 +89,7 @@ class BinAutoregression(Autoregression):
 
     def _ridge(self, products: Complex128, noise: Float, frames: int) -> Float:
         order = products.shape[-1] - 1
-        return (2 * (frames - order) * noise)[:, None, None, None]
+        return np.asarray(2 * (frames - order) * noise[:, None, None, None])
 
 
 class LocalAutoregression(BinAutoregression):
@@ -115,7 +115,8 @@ def around(values: Values) -> Values:
 def wiener_gains(bins: Complex128, noise: Float) -> Float:
     """Gains [N, row, col, F] of bins [N, T, row, col, F]: 1 - noise / mean power over the frames, at least 0."""
     power = np.mean(np.abs(bins) ** 2, axis=1)
-    return np.maximum(1 - noise[:, None, None, None] / np.maximum(power, np.finfo(np.float64).tiny), 0)
+    gains = 1 - noise[:, None, None, None] / np.maximum(power, np.finfo(np.float64).tiny)
+    return np.asarray(np.maximum(gains, 0))
 
 
 def lag_products(bins: Complex128, order: int) -> Complex128:

@@ -35,7 +35,7 @@ def bounded(prediction: Complex, past: Complex) -> Complex:
     """
     most = MOST_GROWTH * np.sum(np.abs(past) ** 2, axis=(2, 3, 4), dtype=np.float64).max(axis=1)[:, None]
     energy = np.sum(np.abs(prediction) ** 2, axis=(2, 3, 4), dtype=np.float64)
-    scale = np.sqrt(np.minimum(1.0, most / np.maximum(energy, np.finfo(np.float64).tiny)))
+    scale = np.sqrt(np.minimum(most, energy) / np.where(energy > 0, energy, 1))
     return np.asarray(prediction * scale[:, :, None, None, None], dtype=np.complex64)
 
 

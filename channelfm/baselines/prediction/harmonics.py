@@ -42,8 +42,9 @@ class HarmonicPursuit:
     comb does not alias.
 
     The prediction continues the waves, and adds what ``rest`` predicts of the completed residual: many weak waves, of
-    which little is left in noise. :func:`channelfm.baselines.prediction.bins.bounded` limits each frame's energy. Where masks differ so much among
-    frames or antennas that most samples are not on a common comb, the fit is to the completed frames.
+    which little is left in noise. :func:`channelfm.baselines.prediction.bins.bounded` limits each frame's energy. Where
+    masks differ so much among frames or antennas that most samples are on no common comb, the fit is to the completed
+    frames.
     """
 
     name = "harmonic-pursuit"
@@ -99,4 +100,4 @@ class HarmonicPursuit:
                 break
             waves = solve_gains(axes, waves.joined(parameters, new), samples, noise)
             waves, residual = refine(axes, waves, samples, noise, _STEPS)
-        return refine(axes, waves, samples, noise, _LAST_STEPS)[0]
+        return refine(axes, waves, samples, noise, _LAST_STEPS)[0] if waves.number else waves

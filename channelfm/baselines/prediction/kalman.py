@@ -97,7 +97,7 @@ def filtered(bins: Complex128, process: Process) -> Complex128:
     """The last p frames [N, p, row, col, F] as the filter has them after all of bins [N, T, row, col, F]."""
     order = process.coefficients.shape[-1]
     step = companion(process.coefficients)
-    covariance = process.power[..., None, None] * np.eye(order, dtype=np.complex128)
+    covariance: Complex128 = (process.power[..., None, None] * np.eye(order)).astype(np.complex128)
     state = np.zeros(process.coefficients.shape, dtype=np.complex128)  # newest frame first
     for time in range(bins.shape[1]):
         if time:

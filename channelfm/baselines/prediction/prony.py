@@ -108,8 +108,8 @@ def continued(bins: Complex128, poles: Complex128, found: Bool, noise: Float, ho
     powers = found[..., None, :] * poles[..., None, :] ** np.arange(steps + horizon)[:, None]
     past, future = powers[..., :steps, :], powers[..., steps:, :]
     power = np.mean(np.abs(bins) ** 2, axis=1)
-    ridge = noise[:, None, None, None] / np.maximum(power, np.finfo(np.float64).tiny)
-    ridge = np.clip(ridge, _RIDGE, 1e6)[..., None, None]
+    ridge = noise[:, None, None, None] / np.where(power > 0, power, np.inf)
+    ridge = np.maximum(ridge, _RIDGE)[..., None, None]
     adjoint = past.conj().swapaxes(-1, -2)
     right = adjoint @ np.moveaxis(bins, 1, -1)[..., None]
     amplitudes = np.linalg.solve(adjoint @ past + ridge * np.eye(poles.shape[-1]), right)

@@ -79,15 +79,16 @@ def superposition(axes: Axes, waves: Waves) -> Tensor:
 
 
 def solve_gains(axes: Axes, waves: Waves, samples: Tensor, noise: Tensor) -> Waves:
-    """The waves with the gains that fit ``samples`` [B, T, M, F] best, under a ridge of ``noise`` [B] per sample."""
+    """The waves with the gains that fit ``samples`` [B, T, M, F] best, under a ridge of their noise power [B]."""
     gram, right = _gram(axes, waves)[:, 0, :, 0], _correlations(axes, waves, samples)[:, 0]
-    gains = torch.linalg.solve(gram + torch.diag_embed(_ridge(waves, noise, samples)), right)
+    gains = torch.linalg.solve(gram + torch.diag_embed(_ridge(waves, noise)), right)
     return replace(waves, gains=gains * waves.active)
 
 
 def refine(axes: Axes, waves: Waves, samples: Tensor, noise: Tensor, steps: int) -> tuple[Waves, Tensor]:
     """The waves after ``steps`` Levenberg-Marquardt steps on all gains and parameters, and the residual [B, T, M, F].
 
+    ``samples`` [B, T, M, F] have unit power, of which ``noise`` [B] is noise: the scale of what is known beforehand.
     A step that does not lower a sequence's cost is not taken there, and its next one is damped more.
     """
     residual = samples - superposition(axes, waves)
@@ -111,15 +112,13 @@ def refine(axes: Axes, waves: Waves, samples: Tensor, noise: Tensor, steps: int)
 
 def _cost(axes: Axes, waves: Waves, residual: Tensor, noise: Tensor) -> Tensor:
     prior = (axes.precision * waves.parameters**2).sum(2) * waves.active
-    gains = _ridge(waves, noise, residual) * waves.gains.abs().square() * waves.active
+    gains = _ridge(waves, noise) * waves.gains.abs().square() * waves.active
     return residual.abs().square().sum((1, 2, 3), dtype=torch.float64) + noise * prior.sum(1) + gains.sum(1)
 
 
-def _ridge(waves: Waves, noise: Tensor, samples: Tensor) -> Tensor:
-    """Ridge [B, K] on gains: the noise over a variance of the sequence's power, and 1 for waves that are none."""
-    power = samples.abs().square().mean((1, 2, 3), dtype=torch.float64)
-    ridge = noise / power.clamp_min(1e-300)
-    return torch.where(waves.active, ridge[:, None].clamp_min(1e-9), 1.0)
+def _ridge(waves: Waves, noise: Tensor) -> Tensor:
+    """Ridge [B, K] on gains: the noise over their variance, which is 1 as the power is; 1 for waves that are none."""
+    return torch.where(waves.active, noise[:, None], 1.0)
 
 
 def _stepped(axes: Axes, waves: Waves, residual: Tensor, noise: Tensor, damping: Tensor) -> Waves:
@@ -131,7 +130,7 @@ def _stepped(axes: Axes, waves: Waves, residual: Tensor, noise: Tensor, damping:
     gram = _gram(axes, waves)[:, atoms][:, :, :, atoms]
     normal = (scale.conj()[..., None, None] * gram * scale[:, None, None]).real
     right = (scale.conj() * _correlations(axes, waves, residual)[:, atoms]).real
-    ridge = _ridge(waves, noise, residual)
+    ridge = _ridge(waves, noise)
     prior = torch.cat([ridge[:, None].expand(-1, 2, -1), _prior(axes, waves, noise).mT], 1)
     present = torch.cat([waves.gains.real, waves.gains.imag]).reshape(2, count, number).movedim(0, 1)
     present = torch.cat([present, waves.parameters.mT], 1)
@@ -179,7 +178,7 @@ def _gram(axes: Axes, waves: Waves) -> Tensor:
     for factor, index in zip(_with_derivatives(axes, waves), _local(axes), strict=True):
         size, number = factor.shape[2:]
         flat = factor.flatten(2)
-        gram = (flat.mH @ flat).reshape(-1, size, number, size, number)
+        gram = (flat.mH @ flat).reshape(len(flat), size, number, size, number)
         product = product * gram[:, index][:, :, :, index]
     return product
 
@@ -190,7 +189,9 @@ def _correlations(axes: Axes, waves: Waves, samples: Tensor) -> Tensor:
     count, steps, antennas, frequencies = samples.shape
     number = frequency.shape[3]
     narrow = samples.reshape(count, steps * antennas, frequencies) @ frequency.flatten(2)
-    narrow = narrow.reshape(count, steps, antennas, -1, number).permute(0, 4, 3, 1, 2)  # [B, K, 1 + P_f, T, M]
+    narrow = narrow.reshape(count, steps, antennas, frequency.shape[2], number).permute(
+        0, 4, 3, 1, 2
+    )  # [B, K, 1 + P_f, T, M]
     beams = narrow @ antenna.permute(0, 3, 1, 2)[:, :, None]  # [B, K, 1 + P_f, T, 1 + P_a]
     inner = time.permute(0, 3, 2, 1)[:, :, None] @ beams  # [B, K, 1 + P_f, 1 + P_t, 1 + P_a]
     values = inner[:, :, 0]

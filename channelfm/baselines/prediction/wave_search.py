@@ -24,7 +24,7 @@ _CURVATURE = 1e-4
 
 
 def wave_axes(size: tuple[int, ...], frames: Int, frequencies: Int) -> Axes:
-    """Axes of waves at some ``frames`` (any, also future ones) and ``frequencies`` of pasts of ``size`` (T, row, col, F).
+    """Axes of waves at some ``frames``, future ones too, and ``frequencies`` of pasts of ``size`` (T, row, col, F).
 
     Parameters, those of axes longer than 1 alone: Doppler in cycles per frame; angle along columns and rows in cycles
     per element, and curvature where there are 3 elements; minus the delay in cycles per subcarrier.
@@ -101,7 +101,8 @@ class PeakSearch:
         grid = residual.new_zeros(len(residual), *self.spans)
         times = torch.from_numpy(self.frames - self.frames[0])
         teeth = torch.from_numpy((self.frequencies - self.frequencies[0]) // self.step)
-        grid[:, times[:, None], :, :, teeth] = residual.unflatten(2, self.size[1:3]).permute(1, 4, 0, 2, 3)
+        samples = residual.reshape(len(residual), len(times), *self.size[1:3], len(teeth))
+        grid[:, times[:, None], :, :, teeth] = samples.permute(1, 4, 0, 2, 3)
         return grid
 
     def _parameters(self, cycles: Tensor) -> Tensor:
@@ -112,7 +113,8 @@ class PeakSearch:
         columns = [signed[..., 0]] * (self.size[0] > 1)
         columns += [signed[..., 2]] * (self.size[2] > 1) + [signed[..., 1]] * (self.size[1] > 1)
         columns += [torch.zeros_like(delay)] * (self.size[1] * self.size[2] > 2)
-        return torch.stack(columns + [delay] * (self.size[3] > 1), -1) if columns else delay[..., None]
+        columns += [delay] * (self.size[3] > 1)
+        return torch.stack(columns, -1) if columns else delay.new_zeros(*delay.shape, 0)
 
 
 def _near(places: Tensor, lengths: tuple[int, ...]) -> Tensor:
