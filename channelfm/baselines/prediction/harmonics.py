@@ -62,7 +62,7 @@ class HarmonicPursuit:
         for chosen, frames, frequencies in seen_in_common(mask):
             samples = past[chosen]
             common = len(frames) * len(frequencies) * math.prod(past.shape[2:4])
-            if 2 * common < mask[chosen[0]].sum():
+            if 2 * common < mask[chosen].sum(axis=(1, 2, 3, 4)).max():
                 samples, frames, frequencies = completed[chosen], np.arange(past.shape[1]), np.arange(past.shape[4])
             for first in range(0, len(chosen), _AT_ONCE):
                 part = slice(first, first + _AT_ONCE)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.baselines.prediction.bins import seen_in_common
+from channelfm.baselines.prediction.bins import AT_ONCE, seen_in_common
 
 Complex = NDArray[np.complex64]
 Float = NDArray[np.float64]
@@ -30,8 +30,9 @@ def estimate_noise(past: Complex, mask: NDArray[np.bool_]) -> Float:
     """
     noise = np.zeros(len(past))
     for chosen, frames, frequencies in seen_in_common(mask):
-        if frames.size and frequencies.size:
-            noise[chosen] = _of_full(past[np.ix_(chosen, frames)][..., frequencies])
+        for first in range(0, len(chosen) if frames.size and frequencies.size else 0, AT_ONCE):
+            part = chosen[first : first + AT_ONCE]
+            noise[part] = _of_full(past[part][:, frames][..., frequencies])
     return noise
 
 
