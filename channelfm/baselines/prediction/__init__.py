@@ -1,0 +1,47 @@
+"""Classical predictors of channel sequences.
+
+``SEQUENCE_BASELINES`` is the one list of them: row name -> constructor. All complete sparse pilots over frequency and
+estimate the noise by themselves; none needs training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from channelfm.baselines.prediction.autoregression import (
+    BinAutoregression,
+    LocalAutoregression,
+    SharedAutoregression,
+)
+from channelfm.baselines.prediction.completion import complete_frames
+from channelfm.baselines.prediction.harmonics import HarmonicPursuit
+from channelfm.baselines.prediction.hold import SampleAndHold
+from channelfm.baselines.prediction.kalman import KalmanFilter
+from channelfm.baselines.prediction.noise import estimate_noise
+from channelfm.baselines.prediction.prony import MatrixPencil, SharedMatrixPencil
+from channelfm.tasks.prediction import SequencePredictor
+
+SEQUENCE_BASELINES: dict[str, Callable[[], SequencePredictor]] = {
+    "sample-and-hold": SampleAndHold,
+    "ar-per-bin": BinAutoregression,
+    "ar-local": LocalAutoregression,
+    "ar-shared": SharedAutoregression,
+    "matrix-pencil": MatrixPencil,
+    "esprit": SharedMatrixPencil,
+    "kalman": KalmanFilter,
+    "harmonic-pursuit": HarmonicPursuit,
+}
+
+__all__ = [
+    "SEQUENCE_BASELINES",
+    "BinAutoregression",
+    "HarmonicPursuit",
+    "KalmanFilter",
+    "LocalAutoregression",
+    "MatrixPencil",
+    "SampleAndHold",
+    "SharedAutoregression",
+    "SharedMatrixPencil",
+    "complete_frames",
+    "estimate_noise",
+]
