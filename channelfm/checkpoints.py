@@ -26,11 +26,13 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 from channelfm import __version__
+from channelfm.baselines.prediction import SEQUENCE_BASELINES
 from channelfm.config import Recipe, parse_recipe
 from channelfm.errors import InputError, IntegrityError
 from channelfm.models.zoo import build
 from channelfm.records import write_atomically
-from channelfm.tasks.methods import SEQUENCE, predictor_of, sequence_predictor_of
+from channelfm.tasks.methods import MIXTURE, SEQUENCE, predictor_of, sequence_predictor_of
+from channelfm.tasks.mixture_predictor import MixturePredictor
 from channelfm.tasks.network_predictor import NetworkPredictor, PredictorRecipe
 from channelfm.tasks.sequence_predictor import SequenceNetwork
 
@@ -136,12 +138,12 @@ def packaged_models() -> list[str]:
 
 def predicts_sequences(name_or_path: str | Path) -> bool:
     """Whether a checkpoint predicts sequences (else it reconstructs channels); raises as :func:`load_model` does."""
-    return read_config(checkpoint_folder(name_or_path)).predictor.method == SEQUENCE
+    return read_config(checkpoint_folder(name_or_path)).predictor.method in (SEQUENCE, MIXTURE)
 
 
 def load_model(
     name_or_path: str | Path, device: str = "cpu", spacing_wavelengths: float | None = None
-) -> NetworkPredictor | SequenceNetwork:
+) -> NetworkPredictor | SequenceNetwork | MixturePredictor:
     """A ready Predictor or SequencePredictor from a packaged checkpoint's name or a checkpoint folder's path.
 
     See :func:`load_reconstructor` for ``spacing_wavelengths``, which sequence models do without.
@@ -151,13 +153,20 @@ def load_model(
     return load_reconstructor(name_or_path, device, spacing_wavelengths)
 
 
-def load_sequence_model(name_or_path: str | Path, device: str = "cpu") -> SequenceNetwork:
+def load_sequence_model(name_or_path: str | Path, device: str = "cpu") -> SequenceNetwork | MixturePredictor:
     """A ready SequencePredictor from a packaged checkpoint's name or a checkpoint folder's path.
 
     Raises InputError that lists what is available for a name that is neither, and for a model of another kind.
     """
     network, config = load_checkpoint(checkpoint_folder(name_or_path))
-    return sequence_predictor_of(network.to(device), config.predictor)
+    recipe = config.predictor
+    if recipe.method == MIXTURE:
+        unknown = sorted(set(recipe.candidates) - set(SEQUENCE_BASELINES))
+        if unknown:
+            raise InputError(f"{name_or_path}: this version has no candidate '{unknown[0]}'; train the mixture again")
+        candidates = [SEQUENCE_BASELINES[name]() for name in recipe.candidates]
+        return MixturePredictor(recipe.name, network.to(device), candidates)
+    return sequence_predictor_of(network.to(device), recipe)
 
 
 def load_reconstructor(

@@ -47,8 +47,10 @@ def store_foreign(out: str | Path, recipe: ForeignRecipe, parts: Sequence[Part],
             own = part.channels.select(part.channels.track == track)
             own = dataclasses.replace(own, track=np.full(len(own), len(shards), np.int32))
             unit = f"{part.scene}--{part.flight}--{len(shards):04d}"
-            where = {"split": part.split, "scene": part.scene, "flight": part.flight}
-            shards.append(write_shard(folder, own, unit=unit, **where, method="imported"))
+            entry = write_shard(
+                folder, own, unit=unit, split=part.split, scene=part.scene, flight=part.flight, method="imported"
+            )
+            shards.append(entry)
     scenes = []
     for name in dict.fromkeys(part.scene for part in parts):
         scenes.append(SceneEntry(name, _stored_scene(folder, name, parts), {"bs": array}, recipe.attribution))

@@ -33,9 +33,8 @@ class LinearMixture(nn.Module):
         self.candidates = candidates
         self.enter = nn.Conv2d(4 * candidates + 4, width, 1)
         self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
-        self.weigh = nn.Conv2d(width, candidates + 3, 1)  # of candidates and nothing; a correction
+        self.weigh = nn.Conv2d(width, candidates + 3, 1, bias=False)  # of candidates and nothing; a correction
         nn.init.zeros_(self.weigh.weight)
-        nn.init.zeros_(self.weigh.bias)
 
     def forward(self, candidates: Tensor, noise: Tensor) -> Tensor:
         """Predicted frames float32 [N, horizon, angle, delay, 2].
@@ -48,8 +47,8 @@ class LinearMixture(nn.Module):
         """
         if candidates.ndim != 6 or candidates.shape[1] != self.candidates or noise.shape != candidates.shape[:1]:
             raise InputError(
-                f"candidates {tuple(candidates.shape)} and noise {tuple(noise.shape)}: give [sample, {self.candidates}, "
-                "horizon, angle, delay, 2] and [sample]"
+                f"candidates {tuple(candidates.shape)} and noise {tuple(noise.shape)}: give [sample, "
+                f"{self.candidates}, horizon, angle, delay, 2] and [sample]"
             )
         guess = torch.view_as_complex(candidates.float().contiguous()).transpose(1, 2)  # [N, H, K, A, D]
         count, horizon = guess.shape[:2]

@@ -11,18 +11,16 @@ from numpy.typing import NDArray
 from channelfm.datasets.dataset import Dataset, concatenate
 from channelfm.datasets.storage import PathChannels
 from channelfm.errors import InputError
-from channelfm.pretraining.mixture import MixtureSource, mixture_data
+from channelfm.pretraining.mixture import mixture_data
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.sequence_recipe import MixtureObjective, SequenceObjective
-from channelfm.pretraining.sequences import SequenceSource, sequence_data
-from channelfm.pretraining.source import ArraySource, PathSource, Source, View
+from channelfm.pretraining.sequences import sequence_data
+from channelfm.pretraining.source import ArraySource, PathSource, Source, TrainingSource, View
 
 TRAIN, VALIDATION = "train", "val"
 
 
-def training_data(
-    recipe: PretrainRecipe, datasets: Sequence[Dataset]
-) -> tuple[Source | SequenceSource | MixtureSource, NDArray[np.complex64]]:
+def training_data(recipe: PretrainRecipe, datasets: Sequence[Dataset]) -> tuple[TrainingSource, NDArray[np.complex64]]:
     """What a recipe trains on, and what it is validated with."""
     if isinstance(recipe.objective, SequenceObjective):
         return sequence_data(recipe, datasets)

@@ -17,15 +17,14 @@ from channelfm.errors import InputError
 from channelfm.pretraining.batches import Batch
 from channelfm.pretraining.objectives import OBJECTIVES
 from channelfm.pretraining.recipe import PretrainRecipe
-from channelfm.pretraining.sequences import SequenceSource
-from channelfm.pretraining.source import Source
+from channelfm.pretraining.source import TrainingSource
 
 AHEAD = 2  # batches that wait for the training beyond those being prepared
 _CPU = torch.device("cpu")
 
 
 def prepare(
-    source: Source | SequenceSource, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device = _CPU
+    source: TrainingSource, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device = _CPU
 ) -> Batch:
     """Samples ``numbers`` of the batch of a step, for the recipe's objective; the same with any number of threads."""
     with one_thread():
@@ -36,7 +35,7 @@ def prepare(
 
 @contextmanager
 def feed(
-    source: Source | SequenceSource, recipe: PretrainRecipe, steps: range, numbers: range, device: torch.device
+    source: TrainingSource, recipe: PretrainRecipe, steps: range, numbers: range, device: torch.device
 ) -> Iterator[Iterator[Batch]]:
     """The batches of ``steps`` on ``device``, in order; ``numbers`` are this process's share of each."""
     if not recipe.workers:
@@ -84,7 +83,7 @@ def one_thread() -> Iterator[None]:
 _REMEMBERED: list[Any] = []  # in a worker process: source, recipe, numbers
 
 
-def _remember(source: Source | SequenceSource, recipe: PretrainRecipe, numbers: range) -> None:
+def _remember(source: TrainingSource, recipe: PretrainRecipe, numbers: range) -> None:
     _REMEMBERED[:] = [source, recipe, numbers]
 
 

@@ -30,8 +30,7 @@ from channelfm.pretraining.objectives import OBJECTIVES, fresh_networks
 from channelfm.pretraining.origins import origin_hashes
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.schedule import rate_factor, update_average
-from channelfm.pretraining.sequences import SequenceSource
-from channelfm.pretraining.source import ArraySource, Source
+from channelfm.pretraining.source import ArraySource, TrainingSource
 from channelfm.pretraining.state import load_state, save_state
 from channelfm.pretraining.utilisation import Meter
 
@@ -55,7 +54,7 @@ def pretrain(
 
 def pretrain_from(
     recipe: PretrainRecipe,
-    source: Source | SequenceSource,
+    source: TrainingSource,
     validation_grid: NDArray[np.complex64],
     out: str | Path,
     max_seconds: float | None = None,
@@ -106,7 +105,7 @@ class _Run:
         patch = getattr(self.state.average, "patch", 1)
         self.meter = Meter(self.recipe, patch, fabric.device, fabric.world_size)
 
-    def train(self, source: Source | SequenceSource, max_seconds: float | None) -> None:
+    def train(self, source: TrainingSource, max_seconds: float | None) -> None:
         """The remaining steps. Raises StoppedError, its state saved, when the time is over."""
         recipe, state, fabric = self.recipe, self.state, self.fabric
         share = recipe.batch_size // fabric.world_size

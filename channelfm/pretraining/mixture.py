@@ -1,4 +1,4 @@
-"""Training of a mixture of linear predictors: what they predict is computed once for each sequence and draw of noise."""
+"""Training of a mixture of linear predictors, whose predictions are computed once for each sequence and its noise."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from channelfm.baselines.prediction import SEQUENCE_BASELINES
 from channelfm.datasets.dataset import Dataset
-from channelfm.errors import InputError
 from channelfm.pretraining.sequence_recipe import MixtureObjective
-from channelfm.pretraining.sequences import score_prediction, sequences_of
+from channelfm.pretraining.sequences import chosen_sequences, score_prediction
 from channelfm.tasks.mixture_predictor import MixturePredictor, mixture_input
 from channelfm.tasks.prediction import prediction_examples
 from channelfm.tokens.angle_delay import angle_delay_frames
@@ -70,17 +69,8 @@ def mixture_of(recipe: PretrainRecipe) -> MixtureObjective:
 def mixture_data(recipe: PretrainRecipe, datasets: Sequence[Dataset]) -> tuple[MixtureSource, Complex]:
     """What to train on, predicted by all candidates, and sequences of the split "val" (empty without one)."""
     objective = mixture_of(recipe)
-    response = sequences_of(datasets, "train", objective.frames).response
-    if objective.samples is not None:
-        if objective.samples > len(response):
-            raise InputError(
-                f"objective.samples = {objective.samples}: there are {len(response)} sequences to train on"
-            )
-        response = response[np.linspace(0, len(response) - 1, objective.samples).round().astype(int)]
-    with_split = [dataset for dataset in datasets if "val" in dataset.splits]
-    validation = sequences_of(with_split, "val", objective.frames).response if with_split else response[:0]
-    chosen = np.linspace(0, len(validation) - 1, min(len(validation), recipe.validation_links)).round().astype(int)
-    return _predicted(recipe, response), validation[chosen]
+    training, validation = chosen_sequences(recipe, datasets, objective.frames, objective.samples)
+    return _predicted(recipe, training), validation
 
 
 def _predicted(recipe: PretrainRecipe, response: Complex) -> MixtureSource:
@@ -125,7 +115,8 @@ def mixture_loss(network: nn.Module, recipe: PretrainRecipe, batch: MixtureBatch
         raise NotImplementedError("complex operations have no count")
     error = (network(batch.candidates, batch.noise) - batch.target).square().sum((2, 3, 4))
     power = batch.target.square().sum((2, 3, 4)).clamp_min(1e-30)
-    return ((error / power + _LEAST_ERROR).log().mean(1) * batch.weight).mean()
+    loss: Tensor = ((error / power + _LEAST_ERROR).log().mean(1) * batch.weight).mean()
+    return loss
 
 
 def validate_mixture(network: nn.Module, recipe: PretrainRecipe, sequences: Complex) -> dict[str, float]:

@@ -89,17 +89,25 @@ def sequences_of(datasets: Sequence[Dataset], split: str, frames: int) -> Sequen
 def sequence_data(recipe: PretrainRecipe, datasets: Sequence[Dataset]) -> tuple[SequenceSource, Complex]:
     """What to train on and what to validate with: sequences of the splits "train" and "val" (empty without one)."""
     objective = objective_of(recipe)
-    response = sequences_of(datasets, "train", objective.frames).response
-    if objective.samples is not None:
-        if objective.samples > len(response):
-            raise InputError(
-                f"objective.samples = {objective.samples}: there are {len(response)} sequences to train on"
-            )
-        response = response[np.linspace(0, len(response) - 1, objective.samples).round().astype(int)]
+    training, validation = chosen_sequences(recipe, datasets, objective.frames, objective.samples)
+    return SequenceSource(training), validation
+
+
+def chosen_sequences(
+    recipe: PretrainRecipe, datasets: Sequence[Dataset], frames: int, samples: int | None
+) -> tuple[Complex, Complex]:
+    """Sequences to train on, ``samples`` evenly spaced ones or all, and up to ``validation_links`` to validate with."""
+    training = sequences_of(datasets, "train", frames).response
+    if samples is not None and samples > len(training):
+        raise InputError(f"objective.samples = {samples}: there are {len(training)} sequences to train on")
     with_split = [dataset for dataset in datasets if "val" in dataset.splits]
-    validation = sequences_of(with_split, "val", objective.frames).response if with_split else response[:0]
-    chosen = np.linspace(0, len(validation) - 1, min(len(validation), recipe.validation_links)).round().astype(int)
-    return SequenceSource(response), validation[chosen]
+    validation = sequences_of(with_split, "val", frames).response if with_split else training[:0]
+    return _spread(training, samples or len(training)), _spread(validation, recipe.validation_links)
+
+
+def _spread(sequences: Complex, most: int) -> Complex:
+    """At most so many sequences, evenly spaced."""
+    return np.asarray(sequences[np.linspace(0, len(sequences) - 1, min(len(sequences), most)).round().astype(int)])
 
 
 def draw_sequences(

@@ -86,20 +86,24 @@ class View:
         return int(self.place[0] * free[0]), int(self.place[1] * free[1])
 
 
-class Source(Protocol):
-    """Links to train on; ``len`` is their number. Travels to other processes by pickle."""
+class TrainingSource(Protocol):
+    """What an objective draws its examples from; ``len`` is their number. Travels to other processes by pickle."""
 
     def __len__(self) -> int:
-        """Number of links."""
+        """Number of links, or sequences."""
         ...
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all that examples depend on."""
+        ...
+
+
+class Source(TrainingSource, Protocol):
+    """Links to train on."""
 
     @property
     def size(self) -> tuple[int, int]:
         """Rows and columns of the largest array that fits into all links' apertures."""
-        ...
-
-    def fingerprint(self) -> str:
-        """SHA-256 over all that channels depend on."""
         ...
 
     def check(self, recipe: SourceRecipe, spacing_wavelengths: float) -> None:

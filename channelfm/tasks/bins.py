@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 Complex = NDArray[np.complex64]
 Complex128 = NDArray[np.complex128]
+Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 AT_ONCE = 32  # sequences computed together, which bounds the memory
@@ -34,8 +35,21 @@ def bounded(prediction: Complex, past: Complex) -> Complex:
     """
     most = MOST_GROWTH * np.sum(np.abs(past) ** 2, axis=(2, 3, 4), dtype=np.float64).max(axis=1)[:, None]
     energy = np.sum(np.abs(prediction) ** 2, axis=(2, 3, 4), dtype=np.float64)
-    scale = np.sqrt(np.minimum(1.0, most / np.maximum(energy, np.finfo(np.float64).tiny)))
+    scale = np.sqrt(np.minimum(most, energy) / np.where(energy > 0, energy, 1))
     return np.asarray(prediction * scale[:, :, None, None, None], dtype=np.complex64)
+
+
+def in_parts(
+    predict: Callable[[Complex, Float, int], Complex128], frames: Complex, noise: Float, horizon: int
+) -> Complex:
+    """Frames complex64 [N, horizon, row, col, F] after complete ones, bounded: ``predict`` makes their angle-delay bins
+    of frames, noise power [N] per entry and horizon, for 32 sequences at a time.
+    """
+    future = np.zeros((len(frames), horizon, *frames.shape[2:]), dtype=np.complex64)
+    for first in range(0, len(frames), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        future[part] = from_bins(predict(frames[part], noise[part], horizon))
+    return bounded(future, frames)
 
 
 def seen_in_common(mask: NDArray[np.bool_]) -> Iterator[tuple[Int, Int, Int]]:
@@ -44,8 +58,8 @@ def seen_in_common(mask: NDArray[np.bool_]) -> Iterator[tuple[Int, Int, Int]]:
     Each is (sequences, frames, frequencies): the frames in which anything is seen, and the frequencies that are seen at
     all antennas of all these frames; perhaps none.
     """
-    frames = mask.any(axis=(2, 3, 4))
-    everywhere = (mask.all(axis=(2, 3)) | ~frames[:, :, None]).all(axis=1)
+    frames: NDArray[np.bool_] = np.any(mask, axis=(2, 3, 4))
+    everywhere = np.all(np.all(mask, axis=(2, 3)) | ~frames[:, :, None], axis=1)
     patterns, group = np.unique(np.concatenate([frames, everywhere], axis=1), axis=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
         chosen = np.flatnonzero(group.reshape(-1) == number)

@@ -21,7 +21,7 @@ def complete_frames(past: Complex, mask: Bool, noise: Float | None = None) -> Co
 
     Spectra with hidden frequencies are estimated R_ho (R_oo + w I)^-1 y, where R belongs to delays that are spread
     evenly over [-1/32, 1/S - 1/32) of the delay axis, S being the widest step between pilots, and w is the noise over
-    the signal power of each sequence: the robust design of Edfors et al. 1998, section IV (OFDM channel estimation by
+    the signal power of each sequence: the robust design of Edfors et al. 1998 (OFDM channel estimation by
     singular value decomposition). Full spectra are returned as they are. Where an antenna sees nothing in a frame, its
     nearest frame is held over, the earlier of two; where it never does, it is 0.
 
@@ -31,8 +31,7 @@ def complete_frames(past: Complex, mask: Bool, noise: Float | None = None) -> Co
         return past
     noise = estimate_noise(past, mask) if noise is None else noise
     whole = np.zeros_like(past)
-    patterns, group = np.unique(mask.reshape(-1, mask.shape[-1]), axis=0, return_inverse=True)
-    group = group.reshape(mask.shape[:-1])
+    patterns, group = _patterns(mask)
     power = np.sum(np.abs(past) ** 2, axis=(1, 2, 3, 4)) / mask.sum(axis=(1, 2, 3, 4))
     loading = np.maximum(noise / np.maximum(power - noise, 0.01 * power + np.finfo(float).tiny), _LEAST_LOADING)
     for number, pattern in enumerate(patterns):
@@ -40,7 +39,17 @@ def complete_frames(past: Complex, mask: Bool, noise: Float | None = None) -> Co
             continue
         where = group == number
         whole[where] = _interpolated(past[where], pattern, loading[np.nonzero(where)[0]])
-    return _held_over(whole, mask.any(axis=4))
+    seen: Bool = np.asarray(np.any(mask, axis=4))
+    return _held_over(whole, seen)
+
+
+def _patterns(mask: Bool) -> tuple[Bool, NDArray[np.int64]]:
+    """The distinct rows [P, F] of a mask [..., F], and which of them each one is, [...]."""
+    first = mask[(0,) * (mask.ndim - 1)]
+    if (mask == first).all():  # the usual comb needs no sorting
+        return first[None], np.zeros(mask.shape[:-1], dtype=np.int64)
+    patterns, group = np.unique(mask.reshape(-1, mask.shape[-1]), axis=0, return_inverse=True)
+    return patterns, group.reshape(mask.shape[:-1])
 
 
 def _interpolated(spectra: Complex, pattern: Bool, loading: Float) -> Complex:

@@ -19,7 +19,7 @@ METHODS: dict[str, type[NetworkPredictor]] = {
 }
 
 
-SEQUENCE = "sequence"
+SEQUENCE, MIXTURE = "sequence", "mixture"
 
 
 def sequence_predictor_of(network: nn.Module, recipe: PredictorRecipe) -> SequenceNetwork:
@@ -33,7 +33,7 @@ def sequence_predictor_of(network: nn.Module, recipe: PredictorRecipe) -> Sequen
 
 def predictor_of(network: nn.Module, recipe: PredictorRecipe, batch_size: int = 64) -> NetworkPredictor:
     """The Predictor of a network and its recipe; it works where the network lies and in its precision."""
-    if recipe.method == SEQUENCE:
+    if recipe.method in (SEQUENCE, MIXTURE):
         raise InputError(f"model '{recipe.name}' predicts sequences and reconstructs no channels: give another one")
     if recipe.method not in METHODS:
         raise InputError(f"method '{recipe.method}': no such way to use a network; use one of: {', '.join(METHODS)}")

@@ -13,12 +13,12 @@ from channelfm.baselines.prediction.autoregression import (
     LocalAutoregression,
     SharedAutoregression,
 )
-from channelfm.baselines.prediction.completion import complete_frames
 from channelfm.baselines.prediction.harmonics import HarmonicPursuit
 from channelfm.baselines.prediction.hold import SampleAndHold
 from channelfm.baselines.prediction.kalman import KalmanFilter
-from channelfm.baselines.prediction.noise import estimate_noise
 from channelfm.baselines.prediction.prony import MatrixPencil, SharedMatrixPencil
+from channelfm.tasks.completion import complete_frames
+from channelfm.tasks.noise import estimate_noise
 from channelfm.tasks.prediction import SequencePredictor
 
 SEQUENCE_BASELINES: dict[str, Callable[[], SequencePredictor]] = {

@@ -7,9 +7,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.baselines.prediction.bins import Complex128, in_parts, to_bins
-from channelfm.baselines.prediction.completion import complete_frames
-from channelfm.baselines.prediction.noise import estimate_noise
+from channelfm.tasks.bins import Complex128, in_parts, to_bins
+from channelfm.tasks.completion import complete_frames
+from channelfm.tasks.noise import estimate_noise
 from channelfm.tasks.prediction import check_past
 
 Complex = NDArray[np.complex64]

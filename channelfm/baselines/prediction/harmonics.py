@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from channelfm.baselines.prediction.autoregression import Autoregression, LocalAutoregression
-from channelfm.baselines.prediction.bins import bounded, seen_in_common
-from channelfm.baselines.prediction.completion import complete_frames
-from channelfm.baselines.prediction.noise import estimate_noise
 from channelfm.baselines.prediction.wave_fit import Axes, Waves, refine, solve_gains, superposition
 from channelfm.baselines.prediction.wave_search import PeakSearch, wave_axes
+from channelfm.tasks.bins import bounded, seen_in_common
+from channelfm.tasks.completion import complete_frames
+from channelfm.tasks.noise import estimate_noise
 from channelfm.tasks.prediction import check_past
 
 Complex = NDArray[np.complex64]
@@ -42,7 +42,7 @@ class HarmonicPursuit:
     comb does not alias.
 
     The prediction continues the waves, and adds what ``rest`` predicts of the completed residual: many weak waves, of
-    which little is left in noise. :func:`channelfm.baselines.prediction.bins.bounded` limits each frame's energy. Where
+    which little is left in noise. :func:`channelfm.tasks.bins.bounded` limits each frame's energy. Where
     masks differ so much among frames or antennas that most samples are on no common comb, the fit is to the completed
     frames.
     """

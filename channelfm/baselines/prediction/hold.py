@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.baselines.prediction.completion import complete_frames
+from channelfm.tasks.completion import complete_frames
 from channelfm.tasks.prediction import check_past
 
 Complex = NDArray[np.complex64]

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channelfm.baselines.prediction.autoregression import around, clamped, companion, lag_products, roll_out
-from channelfm.baselines.prediction.bins import Complex128, in_parts, to_bins
-from channelfm.baselines.prediction.completion import complete_frames
-from channelfm.baselines.prediction.noise import estimate_noise
+from channelfm.tasks.bins import Complex128, in_parts, to_bins
+from channelfm.tasks.completion import complete_frames
+from channelfm.tasks.noise import estimate_noise
 from channelfm.tasks.prediction import check_past
 
 Complex = NDArray[np.complex64]
@@ -28,7 +28,7 @@ class KalmanFilter:
     what the noise (estimated from the pilots) adds to their diagonal (noise compensation, Kay 1980); their
     characteristic roots are clamped to the unit circle. The process noise is the prediction error that the noise does
     not explain, the measurement noise is the estimate, and the filter (Kalman 1960) starts from the bin's mean
-    power. :func:`channelfm.baselines.prediction.bins.bounded` limits each frame's energy.
+    power. :func:`channelfm.tasks.bins.bounded` limits each frame's energy.
 
     ``order``: of the processes; fewer where the past is too short for twice that many frames.
     """

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channelfm.baselines.prediction.autoregression import Values, around, lag_products, wiener_gains
-from channelfm.baselines.prediction.bins import Complex128, in_parts, to_bins
-from channelfm.baselines.prediction.completion import complete_frames
-from channelfm.baselines.prediction.noise import estimate_noise
+from channelfm.tasks.bins import Complex128, in_parts, to_bins
+from channelfm.tasks.completion import complete_frames
+from channelfm.tasks.noise import estimate_noise
 from channelfm.tasks.prediction import check_past
 
 Complex = NDArray[np.complex64]
@@ -28,7 +28,7 @@ class MatrixPencil:
     are the poles. The basis holds those eigenvectors of the forward-backward covariance of windows of half the past
     (its singular vectors) that stand out of the noise, which is estimated from the pilots. Windows are pooled over 3
     bins along each axis, scaled by their Wiener gains. Poles outside the unit circle are put on it; amplitudes follow
-    by least squares, under the ridge that the noise asks for; and :func:`channelfm.baselines.prediction.bins.bounded`
+    by least squares, under the ridge that the noise asks for; and :func:`channelfm.tasks.bins.bounded`
     limits each frame's energy.
 
     ``most`` poles at most: fewer where windows are too short.

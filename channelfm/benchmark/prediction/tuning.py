@@ -14,7 +14,8 @@ from channelfm.errors import InputError
 from channelfm.pretraining.data import training_data
 from channelfm.pretraining.loop import pretrain_from
 from channelfm.pretraining.recipe import PretrainRecipe
-from channelfm.pretraining.sequences import objective_of, sequences_of
+from channelfm.pretraining.sequence_recipe import MixtureObjective, SequenceObjective
+from channelfm.pretraining.sequences import sequences_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def tuned_networks(settings: PredictionRecipe, datasets: Mapping[str, Dataset], 
         if plain.start_from is None:
             raise InputError(f"tuning.recipes: '{source}' has no start_from: name the checkpoint that is tuned")
         for name in settings.tuning.sets:
-            whole = len(sequences_of([datasets[name]], "train", objective_of(plain).frames))
+            whole = len(sequences_of([datasets[name]], "train", _objective(plain).frames))
             for percent in settings.tuning.percent:
                 if percent == 0:
                     checkpoint = plain.start_from
@@ -52,5 +53,12 @@ def tuned_networks(settings: PredictionRecipe, datasets: Mapping[str, Dataset], 
 
 def _few(recipe: PretrainRecipe, samples: int) -> PretrainRecipe:
     """The recipe on so many sequences only."""
-    objective = objective_of(recipe).model_copy(update={"samples": samples})
+    objective = _objective(recipe).model_copy(update={"samples": samples})
     return recipe.model_copy(update={"objective": objective})
+
+
+def _objective(recipe: PretrainRecipe) -> SequenceObjective | MixtureObjective:
+    """The recipe's objective; InputError where it does not train on sequences."""
+    if not isinstance(recipe.objective, SequenceObjective | MixtureObjective):
+        raise InputError(f"objective.kind {recipe.objective.kind} does not train on sequences: tune another recipe")
+    return recipe.objective
