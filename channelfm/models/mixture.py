@@ -36,14 +36,14 @@ class LinearMixture(nn.Module):
         self.weigh = nn.Conv2d(width, candidates + 3, 1, bias=False)  # of candidates and nothing; a correction
         nn.init.zeros_(self.weigh.weight)
 
-    def forward(self, candidates: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, candidates: Tensor, noise: Tensor, ahead: Tensor) -> Tensor:
         """Predicted frames float32 [N, horizon, angle, delay, 2].
 
         Parameters
         ----------
-        candidates : float [N, candidate, horizon, angle, delay, 2], their predictions in angle and delay; horizons are
-            1, 2, 3, ...
+        candidates : float [N, candidate, horizon, angle, delay, 2], their predictions in angle and delay.
         noise : float [N], the noise power of the past relative to its mean power.
+        ahead : integer [horizon], how many frames ahead they are.
         """
         if candidates.ndim != 6 or candidates.shape[1] != self.candidates or noise.shape != candidates.shape[:1]:
             raise InputError(
@@ -57,7 +57,6 @@ class LinearMixture(nn.Module):
         turn = torch.polar(size.add(_FLOOR * level).sqrt(), guess[:, :, :1].angle())
         relative = guess / turn
         apart = (guess - guess.mean(2, keepdim=True)).abs().square().mean((3, 4), keepdim=True) / level
-        ahead = torch.arange(1, horizon + 1, device=guess.device).log().view(1, -1, 1, 1, 1)
         planes = [
             relative.real,
             relative.imag,
@@ -65,7 +64,7 @@ class LinearMixture(nn.Module):
             _logarithm(apart).expand_as(relative.real),
             _logarithm(size / level),
             _logarithm(noise.float()).view(-1, 1, 1, 1, 1).expand_as(size),
-            ahead.expand_as(size),
+            ahead.float().log().view(1, -1, 1, 1, 1).expand_as(size),
             _logarithm(size.mean((3, 4), keepdim=True) / level).expand_as(size),
         ]
         dtype = self.weigh.weight.dtype

@@ -27,17 +27,20 @@ if TYPE_CHECKING:
 Complex = NDArray[np.complex64]
 
 _BATCH, _DRAW, _SAMPLE = 16, 6, 7
+_HORIZONS = 2  # of those that are predicted, in one batch
 _LEAST_ERROR = 1e-6  # NMSE below which better no longer counts
 
 
 @dataclass(frozen=True)
 class MixtureBatch:
     """``candidates`` float32 [N, candidate, horizon, angle, delay, 2], ``noise`` [N], ``target`` [N, horizon, angle,
-    delay, 2], ``mask`` bool [N, horizon, angle, delay] (all True: nothing is hidden of them), ``weight`` [N]."""
+    delay, 2], ``ahead`` int64 [horizon], ``mask`` bool [N, horizon, angle, delay] (all True: nothing is hidden of
+    them), ``weight`` [N]."""
 
     candidates: Tensor
     noise: Tensor
     target: Tensor
+    ahead: Tensor
     mask: Tensor
     weight: Tensor
 
@@ -97,13 +100,16 @@ def _predicted(recipe: PretrainRecipe, response: Complex) -> MixtureSource:
 def draw_mixture(
     source: MixtureSource, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device
 ) -> MixtureBatch:
-    """Samples ``numbers`` of a step's batch."""
+    """Samples ``numbers`` of a step's batch, at a few horizons that the batch shares."""
     chosen = [int(np.random.default_rng((recipe.seed, step, _SAMPLE, n)).integers(len(source))) for n in numbers]
-    target = source.target[chosen]
+    shared = np.random.default_rng((recipe.seed, step, _SAMPLE))
+    horizons = np.sort(shared.choice(source.target.shape[1], min(_HORIZONS, source.target.shape[1]), replace=False))
+    target = source.target[chosen][:, horizons]
     return MixtureBatch(
-        candidates=torch.view_as_real(source.candidates[chosen]).to(device),
+        candidates=torch.view_as_real(source.candidates[chosen][:, :, horizons]).to(device),
         noise=source.noise[chosen].to(device),
         target=torch.view_as_real(target).to(device),
+        ahead=torch.from_numpy(horizons + 1).to(device),
         mask=torch.ones(target.shape, dtype=torch.bool, device=device),
         weight=torch.ones(len(chosen), device=device),
     )
@@ -111,9 +117,9 @@ def draw_mixture(
 
 def mixture_loss(network: nn.Module, recipe: PretrainRecipe, batch: MixtureBatch) -> Tensor:
     """Mean logarithm of the NMSE of each frame: what is easy counts as much as what is hard; a scalar."""
-    if batch.target.is_meta:
+    if not isinstance(batch, MixtureBatch):
         raise NotImplementedError("complex operations have no count")
-    error = (network(batch.candidates, batch.noise) - batch.target).square().sum((2, 3, 4))
+    error = (network(batch.candidates, batch.noise, batch.ahead) - batch.target).square().sum((2, 3, 4))
     power = batch.target.square().sum((2, 3, 4)).clamp_min(1e-30)
     loss: Tensor = ((error / power + _LEAST_ERROR).log().mean(1) * batch.weight).mean()
     return loss

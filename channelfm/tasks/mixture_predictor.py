@@ -35,7 +35,8 @@ class MixturePredictor:
         for start in range(0, len(past), self.batch_size):
             chosen = slice(start, start + self.batch_size)
             guesses, noise = mixture_input(self.candidates, past[chosen], mask[chosen], horizon)
-            answer = self.network(torch.view_as_real(guesses).to(device), noise.to(device))
+            ahead = torch.arange(1, horizon + 1, device=device)
+            answer = self.network(torch.view_as_real(guesses).to(device), noise.to(device), ahead)
             frames = torch.view_as_complex(answer.contiguous().cpu())
             parts.append(from_angle_delay_frames(frames, *past.shape[2:]).numpy())
         return np.concatenate(parts)
