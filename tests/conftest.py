@@ -106,3 +106,21 @@ def packaged_scenes():
     """Skips where Sionna's packaged scenes are not installed; they are read without running any of it."""
     if importlib.util.find_spec("sionna") is None:
         pytest.skip("the packaged scenes come with sionna-rt")
+
+
+@pytest.fixture(scope="session")
+def wave_sequences():
+    """Sequences complex64 [count, frames, rows, cols, frequencies] of three plane waves with Doppler shifts each."""
+
+    def make(count=3, frames=8, rows=1, cols=4, frequencies=8, seed=0, delay=0.2):
+        generator = np.random.default_rng(seed)
+        shifts = generator.uniform(-1, 1, (4, count, 3)) * np.array([0.3, 0.4, 0.4, delay])[:, None, None]
+        shifts[3] = np.abs(shifts[3]) + 1 / 32
+        phase = generator.random((count, 3, 1, 1, 1, 1))
+        for axis, size, sign in zip(range(4), (frames, rows, cols, frequencies), (1, 1, 1, -1), strict=True):
+            index = np.arange(size).reshape(-1, *[1] * (3 - axis))
+            phase = phase + sign * shifts[axis].reshape(count, 3, *[1] * 4) * index
+        gains = np.array([1.0, 0.5, 0.3]).reshape(1, 3, 1, 1, 1, 1)
+        return (gains * np.exp(2j * np.pi * phase)).sum(axis=1).astype(np.complex64)
+
+    return make

@@ -31,9 +31,9 @@ class LinearMixture(nn.Module):
         if min(candidates, width, depth) < 1:
             raise InputError(f"candidates {candidates}, width {width}, depth {depth}: give numbers of at least 1")
         self.candidates = candidates
-        self.enter = nn.Conv2d(4 * candidates + 4, width, 1)
+        self.enter = nn.Conv2d(4 * candidates + 3, width, 1)
         self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
-        self.weigh = nn.Conv2d(width, candidates + 3, 1, bias=False)  # of candidates and nothing; a correction
+        self.weigh = nn.Conv2d(width, candidates + 2, 1, bias=False)  # of candidates; what is added
         nn.init.zeros_(self.weigh.weight)
 
     def forward(self, candidates: Tensor, noise: Tensor, ahead: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class LinearMixture(nn.Module):
         guess = torch.view_as_complex(candidates.float().contiguous()).transpose(1, 2)  # [N, H, K, A, D]
         count, horizon = guess.shape[:2]
         size = guess.abs().square().mean(2, keepdim=True)
-        level = size.mean((1, 3, 4), keepdim=True).clamp_min(1e-30)
+        level = size.mean((3, 4), keepdim=True).clamp_min(1e-30)
         turn = torch.polar(size.add(_FLOOR * level).sqrt(), guess[:, :, :1].angle())
         relative = guess / turn
         apart = (guess - guess.mean(2, keepdim=True)).abs().square().mean((3, 4), keepdim=True) / level
@@ -65,19 +65,17 @@ class LinearMixture(nn.Module):
             _logarithm(size / level),
             _logarithm(noise.float()).view(-1, 1, 1, 1, 1).expand_as(size),
             ahead.float().log().view(1, -1, 1, 1, 1).expand_as(size),
-            _logarithm(size.mean((3, 4), keepdim=True) / level).expand_as(size),
         ]
         dtype = self.weigh.weight.dtype
         features = self.enter(torch.cat(planes, 2).flatten(0, 1).to(dtype))
         for block in self.blocks:
             features = block(features)
         answer = self.weigh(F.gelu(features)).float().unflatten(0, (count, horizon))
-        believed = answer[:, :, :-2]
-        start = torch.zeros(self.candidates + 1, device=answer.device)
-        start[-1] = -4.0  # little is nothing
-        share = (believed + start.view(-1, 1, 1)).softmax(2)[:, :, :-1]
-        correction = torch.complex(answer[:, :, -2], answer[:, :, -1]) * turn[:, :, 0]
-        return torch.view_as_real((share * guess).sum(2) + 0.1 * correction)
+        mixed = (answer[:, :, :-2].softmax(2) * guess).sum(2)
+        # What is added can be as large as the candidates are apart: where they agree, it is nothing.
+        spread = (guess - mixed[:, :, None]).abs().square().mean(2).add(1e-30).sqrt()
+        unit = turn[:, :, 0] / turn[:, :, 0].abs().clamp_min(1e-30)
+        return torch.view_as_real(mixed + torch.complex(answer[:, :, -2], answer[:, :, -1]) * unit * spread)
 
 
 class _Block(nn.Module):

@@ -21,7 +21,6 @@ from channelfm.errors import InputError
 from channelfm.pretraining.sequence_recipe import FUTURE, SequenceObjective
 from channelfm.tasks.methods import sequence_predictor_of
 from channelfm.tasks.prediction import SequencePredictor, prediction_examples
-from channelfm.tasks.sequence_predictor import observed_rms
 from channelfm.tokens.patches import patch_counts
 from channelfm.tokens.sequence_masks import SEQUENCE_MASKS
 
@@ -132,10 +131,10 @@ def draw_sequences(
     ratio = objective.ratio_at(step / recipe.steps)
     masks = [_masks(kind, (target.shape[1:]), ratio, objective, generator) for generator in generators]
     seen, asked = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*masks, strict=True))
-    rms = observed_rms(received, seen) / torch.from_numpy(_gains(objective, generators)).to(device)
+    reference = domain.reference(received, seen) / torch.from_numpy(_gains(objective, generators)).to(device)
     return SequenceBatch(
-        clean=torch.view_as_real(target / rms).contiguous(),
-        observed=torch.view_as_real(torch.where(seen, received / rms, 0)).contiguous(),
+        clean=torch.view_as_real(target / reference).contiguous(),
+        observed=torch.view_as_real(torch.where(seen, received / reference, 0)).contiguous(),
         mask=seen,
         asked=asked,
         weight=torch.ones(len(chosen), device=device),

@@ -14,18 +14,26 @@ from channelfm.config import Recipe
 from channelfm.errors import InputError
 from channelfm.tasks.completion import complete_frames
 from channelfm.tasks.prediction import Bool, Complex, check_past
-from channelfm.tokens.angle_delay import angle_delay_frames, from_angle_delay_frames
+from channelfm.tokens.angle_delay import angle_delay_frames, from_angle_delay_frames, phase_reference
 
 
 class SequenceDomain(Recipe):
     """In which domain a network sees sequences of channels.
 
     ``kind``: angle and delay (eq. 4 of seed 004), of which the first ``taps`` delays are kept (null: all), or antenna
-    and frequency.
+    and frequency. ``turned``: every bin is seen relative to its phase where it was observed last
+    (:func:`channelfm.tokens.angle_delay.phase_reference`), which the paper's network has to find out by itself.
     """
 
     kind: Literal["angle-delay", "antenna-frequency"] = "angle-delay"
     taps: int | None = Field(default=None, ge=1)
+    turned: bool = False
+
+    def reference(self, frames: Tensor, seen: Tensor) -> Tensor:
+        """What frames complex [N, T, H, W] are divided by before the network sees them, [N, 1, H or 1, W or 1]: their
+        RMS where ``seen``, and the phases of the bins if ``turned``."""
+        rms = observed_rms(frames, seen)
+        return rms * phase_reference(frames, seen) if self.turned else rms
 
     def frames(self, channels: Tensor) -> Tensor:
         """Frames complex [N, T, H, W] of channels complex [N, T, row, col, frequency], H = rows * cols."""
@@ -74,10 +82,10 @@ class SequenceNetwork:
         frames = torch.cat([known, known.new_zeros(known.shape[0], horizon, *known.shape[2:])], dim=1)
         seen = torch.zeros(frames.shape, dtype=torch.bool, device=self.device)
         seen[:, : known.shape[1]] = True
-        scale = observed_rms(frames, seen)
-        frames = frames / scale
+        reference = self.domain.reference(frames, seen)
+        frames = frames / reference
         estimate = self.network(torch.view_as_real(frames), seen)[:, known.shape[1] :]
-        future = torch.view_as_complex(estimate.float().contiguous()) * scale
+        future = torch.view_as_complex(estimate.float().contiguous()) * reference
         return self.domain.channels(future, *past.shape[2:])
 
     @torch.no_grad()
@@ -96,7 +104,7 @@ class SequenceNetwork:
             batch = torch.from_numpy(sequences[start : start + self.batch_size]).to(self.device)
             frames = self.domain.frames(batch)
             seen = torch.ones(frames.shape, dtype=torch.bool, device=self.device)
-            frames = frames / observed_rms(frames, seen)
+            frames = frames / self.domain.reference(frames, seen)
             parts.append(features(torch.view_as_real(frames), seen).float().cpu())
         tokens = torch.cat(parts).numpy()
         return tokens[:, 1:], tokens[:, 0]

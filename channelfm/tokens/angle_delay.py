@@ -74,6 +74,18 @@ def unit_rms(frames: Tensor) -> tuple[Tensor, Tensor]:
     return frames / rms, rms
 
 
+def phase_reference(frames: Tensor, seen: Tensor) -> Tensor:
+    """Unit phases complex [N, 1, H, W]: of each bin of frames [N, T, H, W] where it was ``seen`` (bool) last; else 1.
+
+    Frames divided by them show how each bin turns, whatever its phase: the same movement looks the same.
+    """
+    number = torch.arange(1, frames.shape[1] + 1, device=frames.device).view(1, -1, 1, 1)
+    last = (seen * number).argmax(1, keepdim=True)
+    value = torch.where(seen, frames, 0).gather(1, last)
+    size = value.abs()
+    return torch.where(size > 0, value / torch.where(size > 0, size, 1), 1)
+
+
 def sequence_tokens(frames: Tensor, patch: tuple[int, int] = (1, 1)) -> Tensor:
     """Tokens float [N, T * tokens of a frame, 2 P_h P_w] of frames complex [N, T, H, W], eq. (5) without [CLS].
 
