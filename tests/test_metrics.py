@@ -6,12 +6,14 @@ from channelfm.errors import InputError
 from channelfm.metrics import (
     DECIBEL_FLOOR,
     PolarPeaks,
+    achievable_rate,
     bootstrap_interval,
     bounded_db,
     nmse,
     polar_peak_errors,
     polar_peaks,
     psnr,
+    squared_cosine_similarity,
     ssim,
     summary,
 )
@@ -151,3 +153,27 @@ def test_polar_peak_of_silence_is_boresight():
     assert not peaks.inverse_range.any()
     with pytest.raises(InputError, match="polar peaks"):
         polar_peaks(np.zeros((8, 8)))
+
+
+def test_squared_cosine_similarity_forgives_a_factor():
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((3, 4, 5)) + 1j * rng.standard_normal((3, 4, 5))
+    assert squared_cosine_similarity(2j * truth, truth) == pytest.approx(np.ones(3))
+    assert squared_cosine_similarity(0 * truth, truth) == pytest.approx(np.zeros(3))
+    mixed = truth.copy()
+    mixed[:, :, :] = truth[::-1]
+    found = squared_cosine_similarity(mixed, truth)
+    inner = abs(np.vdot(truth[2], truth[0])) ** 2
+    assert found[0] == pytest.approx(inner / (np.linalg.norm(truth[2]) ** 2 * np.linalg.norm(truth[0]) ** 2))
+
+
+def test_achievable_rate_of_known_precoders():
+    truth = np.ones((1, 4, 2), complex)
+    assert achievable_rate(truth, truth, 10.0) == pytest.approx(np.log2(11.0))
+    assert achievable_rate(3j * truth, truth, 10.0) == pytest.approx(np.log2(11.0))
+    one = np.zeros_like(truth)
+    one[:, 0] = 1  # a quarter of the gain
+    assert achievable_rate(one, truth, 10.0) == pytest.approx(np.log2(1 + 10 / 4))
+    assert achievable_rate(0 * truth, truth, 10.0) == pytest.approx(0.0)
+    with pytest.raises(InputError, match="antenna, frequency"):
+        achievable_rate(truth[0], truth[0], 10.0)

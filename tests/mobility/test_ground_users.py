@@ -288,3 +288,11 @@ def test_scenes_without_room_for_ground_users():
         mobility.pedestrians(scene_of([], [block]))
     with pytest.raises(InputError, match="no roads to drive on"):
         mobility.vehicles(scene_of(cross(), [block]))
+
+
+def test_steady_vehicles_keep_every_speed_alike():
+    track = mobility.vehicles(scene_of(cross()), 60, 20, 1e-3, seed=0, speed_mps=(0.5, 30.0), steady=True)
+    speed = np.linalg.norm(track.velocities_mps, axis=1).reshape(60, 20)
+    assert np.ptp(speed, axis=1).max() < 0.2
+    assert np.histogram(speed[:, 0], [0, 10, 20, 30])[0].min() > 10
+    assert (np.linalg.norm(np.diff(track.positions_m.reshape(60, 20, 3), axis=1), axis=2) <= 0.031).all()
