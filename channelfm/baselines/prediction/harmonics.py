@@ -27,6 +27,9 @@ _STEPS = 2  # Gauss-Newton steps on all waves after each spectrum
 _LAST_STEPS = 6
 _FALSE_ALARM = 0.01  # chance that the strongest peak of noise is taken for a wave
 _FLOOR = 10**-4.5  # a residual 45 dB below the samples is explained
+_SHORTEST = 4  # frames that are fitted on their own
+_DOUBTFUL, _NEGLIGIBLE = 1.5, 1e-4  # residuals above so much noise and power may come of a path that ended or began
+_FAR_LESS = 2.0
 _LEAST_NOISE = 0.01 * _FLOOR  # that regularises the fit of clean frames
 
 
@@ -40,6 +43,9 @@ class HarmonicPursuit:
     refine all gains and parameters jointly (:mod:`channelfm.baselines.prediction.wave_fit`), with a weak curvature q of
     wavefronts as one of them. The fit is to the observed samples: combs need no completion, delays being sought where a
     comb does not alias.
+
+    Paths end and begin, and waves that imitate it by beating predict nothing. Where the fit leaves more than noise in
+    the later half of the frames, and a fit to these frames alone leaves less than half of that, the latter is taken.
 
     The prediction continues the waves, and adds what ``rest`` predicts of the completed residual: many weak waves, of
     which little is left in noise. :func:`channelfm.tasks.bins.bounded` limits each frame's energy. Where
@@ -66,10 +72,32 @@ class HarmonicPursuit:
                 samples, frames, frequencies = completed[chosen], np.arange(past.shape[1]), np.arange(past.shape[4])
             for first in range(0, len(chosen), _AT_ONCE):
                 part = slice(first, first + _AT_ONCE)
-                waves[chosen[part]] = self._continued(samples[part], frames, frequencies, noise[chosen[part]], horizon)
+                waves[chosen[part]] = self._recent(samples[part], frames, frequencies, noise[chosen[part]], horizon)
         fitted, future = np.split(waves, [past.shape[1]], axis=1)
         rest = complete_frames(np.where(mask, past - fitted, 0), mask, noise)
         return bounded(future + self.rest.predict_completed(rest, noise, horizon), completed)
+
+    def _recent(self, past: Complex, frames: Int, frequencies: Int, noise: Float, horizon: int) -> Complex:
+        """As :meth:`_continued`, with the waves of the later half of the frames where they leave far less of them."""
+        waves = self._continued(past, frames, frequencies, noise, horizon)
+        later = frames[len(frames) // 2 :]
+        if len(later) < _SHORTEST:
+            return waves
+
+        def unexplained(among: Int, fitted: Complex) -> Float:
+            error = (past[among] - fitted[:, : past.shape[1]])[:, later][..., frequencies]
+            return np.asarray(np.mean(np.abs(error) ** 2, axis=(1, 2, 3, 4), dtype=np.float64))
+
+        left = unexplained(np.arange(len(past)), waves)
+        power = np.mean(np.abs(past[:, frames][..., frequencies]) ** 2, axis=(1, 2, 3, 4), dtype=np.float64)
+        doubtful = np.flatnonzero(left > _DOUBTFUL * noise + _NEGLIGIBLE * power)
+        if len(doubtful):
+            others = self._continued(past[doubtful], later, frequencies, noise[doubtful], horizon)
+            better = left[doubtful] > _FAR_LESS * np.maximum(unexplained(doubtful, others), noise[doubtful])
+            earlier = np.arange(waves.shape[1]) < later[0]
+            others[:, earlier] = waves[doubtful][:, earlier]
+            waves[doubtful[better]] = others[better]
+        return waves
 
     @torch.inference_mode()
     def _continued(self, past: Complex, frames: Int, frequencies: Int, noise: Float, horizon: int) -> Complex:

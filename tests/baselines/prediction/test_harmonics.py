@@ -108,6 +108,16 @@ def test_combs_in_noise_do_not_hold_it_up():
     assert decibel(predicted[:, 7:], frames[:, 17:]) < -15
 
 
+def test_a_path_that_ended_is_not_continued():
+    size = (18, 1, 16, 16)
+    axes, _ = setting(size)
+    places = [[0.21, 0.1, 0.0, -0.1], [-0.15, -0.3, 0.0, -0.05]]
+    stays, ends = (superposition(axes, planted([place], [1.0])).reshape(1, *size).numpy() for place in places)
+    frames = stays + ends * (np.arange(18) < 4).reshape(1, -1, 1, 1, 1)
+    predicted = HarmonicPursuit(most_waves=4).predict(frames[:, :10], np.ones((1, 1, 1, 1, 1), bool), 8)
+    assert decibel(predicted, frames[:, 10:]) < -40
+
+
 def test_pure_noise_is_hardly_predicted():
     past = noise(np.random.default_rng(2), 8, 10, 1, 16, 16)
     predicted = HarmonicPursuit().predict(past, np.ones((1, 1, 1, 1, 1), bool), 4)
