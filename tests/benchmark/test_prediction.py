@@ -123,8 +123,8 @@ def test_networks_are_tuned_on_shares_and_kept(folder, results):
     assert {case_name(row) for row in rows} == {"clean"}
     assert (folder / "out" / "tuned" / "gru-small--cdl--50" / "checkpoint").is_dir()
     assert "Tuned on shares" in (folder / "out" / "report.html").read_text()
+    overrides[0] = f"tuning={{recipes: ['{folder / 'first.yaml'}'], sets: [cdl]}}"
     with pytest.raises(InputError, match="start_from"):
-        overrides[0] = f"tuning={{recipes: ['{folder / 'first.yaml'}'], sets: [cdl]}}"
         benchmark_prediction(folder / "suite.yaml", folder / "out", overrides=overrides, progress=False)
 
 
