@@ -120,15 +120,23 @@ class LWMTemporal(nn.Module):
 
         Raises InputError where the shapes do not fit, or one is zero.
         """
+        self.check(frames, seen)
+        return self.as_frames(self.features(frames, seen)[:, 1:], (seen.shape[1], seen.shape[2], seen.shape[3]))
+
+    def as_frames(self, tokens: Tensor, size: tuple[int, int, int]) -> Tensor:
+        """Frames float32 [N, T, H, W, 2] of ``size`` (T, H, W) from tokens [N, tokens, width] without [CLS]."""
+        patches = self.reconstruct(tokens)
+        patches = patches.reshape(len(tokens) * size[0], -1, patches.shape[-1])
+        return unpatchify(patches, size[1], size[2], self.patch).reshape(len(tokens), *size, 2).float()
+
+    @staticmethod
+    def check(frames: Tensor, seen: Tensor) -> None:
+        """InputError where the shapes do not fit, or one is zero."""
         if seen.ndim != 4 or frames.shape != (*seen.shape, 2) or 0 in seen.shape:
             raise InputError(
                 f"frames {tuple(frames.shape)} and seen {tuple(seen.shape)}: give [sample, frame, angle, tap, 2] and "
                 "[sample, frame, angle, tap], none of them empty"
             )
-        count, steps, angles, taps = seen.shape
-        tokens = self.reconstruct(self.features(frames, seen)[:, 1:])
-        patches = tokens.reshape(count * steps, -1, tokens.shape[-1])
-        return unpatchify(patches, angles, taps, self.patch).reshape(count, steps, angles, taps, 2).float()
 
 
 class Block(nn.Module):

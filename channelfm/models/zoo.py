@@ -11,6 +11,7 @@ from torch import nn
 from channelfm.errors import InputError
 from channelfm.models.critic import Critic
 from channelfm.models.denoiser import Denoiser
+from channelfm.models.feedback import LWMFeedback
 from channelfm.models.lwm import Lwm10, Lwm11
 from channelfm.models.lwm_temporal import LWMTemporal
 from channelfm.models.mixture import LinearMixture
@@ -48,6 +49,7 @@ BUILDERS: dict[str, Builder] = {
     "lwm-temporal": LWMTemporal,
     "lwm-temporal-small": partial(LWMTemporal, **_SMALL),
     "dense-temporal-small": partial(LWMTemporal, dense=True, **_SMALL),
+    "lwm-temporal-small-feedback": partial(LWMFeedback, **_SMALL),
     "lstm-small": partial(RecurrentPredictor, kind="lstm"),
     "gru-small": partial(RecurrentPredictor, kind="gru"),
     "wifo-tiny": partial(WiFo, width=64),

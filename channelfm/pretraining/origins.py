@@ -14,6 +14,7 @@ from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.tasks.network_predictor import NetworkPredictor
 
 START, TEACHER = "start", "teacher"
+HEADS = ("feedback.",)  # parts of networks that are put on a pretrained one
 
 
 def origins(recipe: PretrainRecipe) -> dict[str, str]:
@@ -32,9 +33,11 @@ def origin_hashes(recipe: PretrainRecipe) -> dict[str, str]:
 
 
 def start_from(network: nn.Module, checkpoint: str) -> None:
-    """Give a network the weights of a checkpoint; InputError if they are another network's."""
+    """Give a network the weights of a checkpoint, but for a head that this has not; InputError if they do not fit."""
     try:
-        network.load_state_dict(load_model(checkpoint).network.state_dict())
+        missing, unexpected = network.load_state_dict(load_model(checkpoint).network.state_dict(), strict=False)
+        if unexpected or any(not name.startswith(HEADS) for name in missing):
+            raise RuntimeError(f"missing {missing}, unexpected {unexpected}")
     except RuntimeError as error:
         raise InputError(
             f"start_from = {checkpoint}: its weights do not fit predictor.model with predictor.model_options; "

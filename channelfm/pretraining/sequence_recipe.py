@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from channelfm.config import Recipe
 
-FUTURE = "future"
+FUTURE, ESTIMATE = "future", "estimate"
 Weight = Annotated[float, Field(ge=0)]
 
 
@@ -17,9 +17,10 @@ class SequenceObjective(Recipe):
 
     ``frames`` are taken of each sequence. ``mask_kinds`` weighs the kinds, one drawn for each batch: those of the paper
     hide exactly floor(ratio * tokens) of the tokens, patches of ``mask_patch`` angles and taps; "future" hides the last
-    ``horizon`` frames. The ratio grows linearly from the first to the second ``mask_ratio`` over the share
-    ``curriculum`` of the steps. ``loss``: the mean over hidden tokens of their relative errors, ``epsilon`` added to
-    their powers (eq. 12), or the relative error of all that is hidden of a "sample", as benchmarks count.
+    ``horizon`` frames; "estimate" hides nothing and asks for all, without the noise. The ratio grows linearly from the
+    first to the second ``mask_ratio`` over the share ``curriculum`` of the steps. ``loss``: the mean over the tokens
+    that are asked for of their relative errors, ``epsilon`` added to their powers (eq. 12), or the relative error of
+    all that is asked of a "sample", as benchmarks count.
 
     Augmentations: a random phase always; ``mirror`` turns the array, or time, or angle, delay and time together into
     their mirror images, each again a channel; ``amplitude_db`` scales by up to as much; ``snr_db`` is the range of
@@ -30,7 +31,7 @@ class SequenceObjective(Recipe):
     kind: Literal["masked-sequence"] = "masked-sequence"
     frames: int = Field(default=20, ge=2)
     horizon: int = Field(default=8, ge=1)
-    mask_kinds: dict[Literal["random", "rect", "tube", "comb", "future"], Weight] = Field(
+    mask_kinds: dict[Literal["random", "rect", "tube", "comb", "future", "estimate"], Weight] = Field(
         default={"rect": 0.3, "tube": 0.3, "comb": 0.3, "random": 0.1}
     )
     mask_patch: tuple[int, int] = (1, 1)

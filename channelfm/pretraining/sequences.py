@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from channelfm.datasets.dataset import Dataset
 from channelfm.datasets.sequences import Sequences, join_sequences, load_sequences
 from channelfm.errors import InputError
-from channelfm.pretraining.sequence_recipe import FUTURE, SequenceObjective
+from channelfm.pretraining.sequence_recipe import ESTIMATE, FUTURE, SequenceObjective
 from channelfm.tasks.methods import sequence_predictor_of
 from channelfm.tasks.prediction import SequencePredictor, prediction_examples
 from channelfm.tokens.patches import patch_counts
@@ -213,16 +213,15 @@ def _gains(objective: SequenceObjective, generators: Sequence[Generator]) -> NDA
 def _masks(
     kind: str, shape: Sequence[int], ratio: float, objective: SequenceObjective, generator: Generator
 ) -> tuple[Bool, Bool]:
-    """What is seen and what is asked for, bool [T, H, W] each; what is lost by dropout is neither."""
+    """What is seen and what is asked for, bool [T, H, W] each; what dropout loses is not seen."""
     grid = (shape[0], *patch_counts(shape[1], shape[2], objective.mask_patch))
+    tokens = SEQUENCE_MASKS[kind](generator, grid, ratio) if kind in SEQUENCE_MASKS else np.ones(grid, np.bool_)
     if kind == FUTURE:
-        tokens = np.ones(grid, np.bool_)
         tokens[-objective.horizon :] = False
-    else:
-        tokens = SEQUENCE_MASKS[kind](generator, grid, ratio)
+    wanted = np.ones(grid, np.bool_) if kind == ESTIMATE else ~tokens
     lost = generator.random(grid) < objective.dropout * generator.random()
     lost &= (tokens & ~lost).any()  # never all
-    seen, asked = (_entries(part, shape, objective.mask_patch) for part in (tokens & ~lost, ~tokens))
+    seen, asked = (_entries(part, shape, objective.mask_patch) for part in (tokens & ~lost, wanted))
     return seen, asked
 
 

@@ -61,6 +61,12 @@ def test_futures_are_the_last_frames_and_what_is_lost_is_not_asked_for(wave_sequ
     assert batch.mask.reshape(3, -1).any(1).all()
 
 
+def test_estimation_asks_for_everything(wave_sequences, recipe):
+    batch = batch_of(recipe(mask_kinds={"estimate": 1.0}, dropout=0.0), wave_sequences(5))
+    assert batch.mask.all()
+    assert batch.asked.all()
+
+
 def test_the_ratio_grows_with_the_curriculum():
     objective = SequenceObjective(mask_ratio=(0.2, 0.6), curriculum=0.5)
     assert [objective.ratio_at(share) for share in (0.0, 0.25, 0.5, 1.0)] == [0.2, 0.4, 0.6, 0.6]
@@ -144,6 +150,17 @@ def test_a_bidirectional_network_is_tuned_as_a_causal_one(wave_sequences, recipe
     causal = recipe(predictor={"model_options": {"causal": True}}).model_copy(update={"start_from": str(first)})
     tuned = load_sequence_model(pretrain_from(causal, source, NOTHING, tmp_path / "tuned"))
     assert tuned.network.causal
+
+
+def test_a_pretrained_network_gets_a_feedback_head(wave_sequences, recipe, tmp_path):
+    source = SequenceSource(wave_sequences(6))
+    first = pretrain_from(recipe(), source, NOTHING, tmp_path / "first")
+    headed = recipe("lwm-temporal-small-feedback", mask_kinds={"estimate": 1.0})
+    folder = pretrain_from(headed.model_copy(update={"start_from": str(first)}), source, NOTHING, tmp_path / "headed")
+    assert load_sequence_model(folder).network.feedback.bits == 2
+    other = recipe("gru-small").model_copy(update={"start_from": str(first)})
+    with pytest.raises(InputError, match="do not fit"):
+        pretrain_from(other, source, NOTHING, tmp_path / "other")
 
 
 def test_sequences_that_are_too_short(wave_sequences, recipe, tmp_path):

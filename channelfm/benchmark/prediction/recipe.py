@@ -42,6 +42,7 @@ class TuningRecipe(Recipe):
 class QuickPrediction(Recipe):
     """What ``--quick`` measures instead; null: what the recipe itself says. Nothing is tuned."""
 
+    sets: tuple[SequenceSet, ...] | None = Field(default=None, min_length=1)
     max_sequences: Count = 24
     snr_db: tuple[Decibels | None, ...] | None = Field(default=None, min_length=1)
     combs: tuple[Count, ...] | None = Field(default=None, min_length=1)
