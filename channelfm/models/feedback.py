@@ -36,7 +36,8 @@ class FeedbackHead(nn.Module):
         return self.decode(levels + (levels.round() - levels).detach())
 
     def _levels(self, tokens: Tensor) -> Tensor:
-        return (2**self.bits - 1) * (self.shrink(tokens).tanh() + 1) / 2
+        levels: Tensor = (2**self.bits - 1) * (self.shrink(tokens).tanh() + 1) / 2
+        return levels
 
 
 class LWMFeedback(LWMTemporal):
@@ -56,7 +57,8 @@ class LWMFeedback(LWMTemporal):
 
     def decode(self, codes: Tensor, size: tuple[int, int, int]) -> Tensor:
         """Frames float32 [N, T, H, W, 2] of ``size`` (T, H, W) from codes."""
-        return self.as_frames(self.feedback.decode(codes), size)
+        frames: Tensor = self.as_frames(self.feedback.decode(codes), size)
+        return frames
 
     def forward(self, frames: Tensor, seen: Tensor) -> Tensor:
         """What comes back of frames float [N, T, H, W, 2] that were sent as codes; see :meth:`LWMTemporal.forward`."""
