@@ -20,7 +20,8 @@ class SequenceObjective(Recipe):
     ``horizon`` frames; "estimate" hides nothing and asks for all, without the noise. The ratio grows linearly from the
     first to the second ``mask_ratio`` over the share ``curriculum`` of the steps. ``loss``: the mean over the tokens
     that are asked for of their relative errors, ``epsilon`` added to their powers (eq. 12), or the relative error of
-    all that is asked of a "sample", as benchmarks count.
+    all that is asked of a "sample", as benchmarks count, or, plus ``epsilon``, its logarithm ("decibel"), which gives
+    easy samples as much weight as hard ones.
 
     Augmentations: a random phase always; ``mirror`` turns the array, or time, or angle, delay and time together into
     their mirror images, each again a channel; ``amplitude_db`` scales by up to as much; ``snr_db`` is the range of
@@ -37,7 +38,7 @@ class SequenceObjective(Recipe):
     mask_patch: tuple[int, int] = (1, 1)
     mask_ratio: tuple[float, float] = (0.3, 0.6)
     curriculum: float = Field(default=0.5, ge=0, le=1)
-    loss: Literal["token", "sample"] = "token"
+    loss: Literal["token", "sample", "decibel"] = "token"
     epsilon: float = Field(default=1e-2, gt=0)
     mirror: bool = True
     amplitude_db: float = Field(default=3.0, ge=0)

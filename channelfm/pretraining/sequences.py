@@ -142,18 +142,22 @@ def draw_sequences(
 
 
 def sequence_loss(network: nn.Module, recipe: PretrainRecipe, batch: SequenceBatch) -> Tensor:
-    """Relative error of what is hidden, a scalar: of each token (eq. 12) or of each sample."""
+    """Relative error of what is asked for, a scalar: of each token (eq. 12), of each sample, or its logarithm."""
     if batch.clean.is_meta:
         raise NotImplementedError("sparse attention has no count of operations")
     objective = objective_of(recipe)
-    error = (network(batch.observed, batch.mask) - batch.clean).square().sum(-1) * batch.asked
+    error = (recipe.predictor.sequence.ask(network, batch.observed, batch.mask) - batch.clean).square().sum(
+        -1
+    ) * batch.asked
     power = batch.clean.square().sum(-1) * batch.asked
     if objective.loss == "token":
         error, power = (_over_patches(part, objective.mask_patch) for part in (error, power))
         tokens = _over_patches(batch.asked.float(), objective.mask_patch) > 0
         relative = (error / (power + objective.epsilon)).sum((1, 2, 3)) / tokens.sum((1, 2, 3)).clamp_min(1)
     else:
-        relative = error.sum((1, 2, 3)) / (power.sum((1, 2, 3)) + objective.epsilon)
+        relative = error.sum((1, 2, 3)) / power.sum((1, 2, 3)).clamp_min(1e-12)
+        if objective.loss == "decibel":
+            relative = (relative + objective.epsilon).log()
     return (relative * batch.weight).mean()
 
 

@@ -14,15 +14,15 @@ from channelfm.config import Recipe
 from channelfm.errors import InputError
 from channelfm.tasks.completion import complete_frames
 from channelfm.tasks.prediction import Bool, Complex, check_past
-from channelfm.tokens.angle_delay import angle_delay_frames, from_angle_delay_frames, phase_reference
+from channelfm.tokens.angle_delay import angle_delay_frames, from_angle_delay_frames, mirrored_past, phase_reference
 
 
 class SequenceDomain(Recipe):
     """In which domain a network sees sequences of channels.
 
     ``kind``: angle and delay (eq. 4 of seed 004), of which the first ``taps`` delays are kept (null: all), or antenna
-    and frequency. ``turned``: every bin is seen relative to its phase where it was observed last
-    (:func:`channelfm.tokens.angle_delay.phase_reference`), which the paper's network has to find out by itself.
+    and frequency. ``turned``: every bin is seen relative to its phase where it was observed last, and the network adds
+    to its past mirrored (:mod:`channelfm.tokens.angle_delay`); the paper's network has to find that out by itself.
     """
 
     kind: Literal["angle-delay", "antenna-frequency"] = "angle-delay"
@@ -41,6 +41,13 @@ class SequenceDomain(Recipe):
         if self.kind == "angle-delay":
             return angle_delay_frames(channels, min(self.taps or frequencies, frequencies))
         return channels.flatten(2, 3)
+
+    def ask(self, network: nn.Module, frames: Tensor, seen: Tensor) -> Tensor:
+        """What a network says of frames float [N, T, H, W, 2] that were divided by :meth:`reference`."""
+        estimate: Tensor = network(frames, seen)
+        if not self.turned:
+            return estimate
+        return estimate + torch.view_as_real(mirrored_past(torch.view_as_complex(frames.float().contiguous()), seen))
 
     def channels(self, frames: Tensor, rows: int, cols: int, frequencies: int) -> Tensor:
         """Channels complex [N, T, row, col, frequency] of frames; delays that were not kept are zero."""
@@ -84,7 +91,7 @@ class SequenceNetwork:
         seen[:, : known.shape[1]] = True
         reference = self.domain.reference(frames, seen)
         frames = frames / reference
-        estimate = self.network(torch.view_as_real(frames), seen)[:, known.shape[1] :]
+        estimate = self.domain.ask(self.network, torch.view_as_real(frames), seen)[:, known.shape[1] :]
         future = torch.view_as_complex(estimate.float().contiguous()) * reference
         return self.domain.channels(future, *past.shape[2:])
 

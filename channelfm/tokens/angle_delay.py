@@ -79,11 +79,30 @@ def phase_reference(frames: Tensor, seen: Tensor) -> Tensor:
 
     Frames divided by them show how each bin turns, whatever its phase: the same movement looks the same.
     """
-    number = torch.arange(1, frames.shape[1] + 1, device=frames.device).view(1, -1, 1, 1)
-    last = (seen * number).argmax(1, keepdim=True)
-    value = torch.where(seen, frames, 0).gather(1, last)
+    value = torch.where(seen, frames, 0).gather(1, _last_seen(seen))
     size = value.abs()
     return torch.where(size > 0, value / torch.where(size > 0, size, 1), 1)
+
+
+def mirrored_past(frames: Tensor, seen: Tensor) -> Tensor:
+    """What frames complex [N, T, H, W] would be after each bin was ``seen`` (bool) last, if it were one turning wave.
+
+    exp(j nu t) after t = 0 is the conjugate of what it was before, so the past is mirrored about the last frame seen:
+    x(L + k) = x(L)^2 / |x(L)|^2 conj(x(L - k)). 0 where the past was not seen, or nothing is hidden after it.
+    """
+    number = torch.arange(frames.shape[1], device=frames.device).view(1, -1, 1, 1)
+    last = _last_seen(seen)
+    source = 2 * last - number
+    inside = (source >= 0) & (source < last)
+    source = source.clamp(0, frames.shape[1] - 1)
+    known = torch.where(seen, frames, 0).gather(1, source)
+    return torch.where(inside, phase_reference(frames, seen).square() * known.conj(), 0)
+
+
+def _last_seen(seen: Tensor) -> Tensor:
+    """Frame int64 [N, 1, H, W] in which each bin was seen last; 0 where it never was."""
+    number = torch.arange(1, seen.shape[1] + 1, device=seen.device).view(1, -1, 1, 1)
+    return (seen * number).argmax(1, keepdim=True)
 
 
 def sequence_tokens(frames: Tensor, patch: tuple[int, int] = (1, 1)) -> Tensor:

@@ -109,6 +109,9 @@ def test_known_losses(wave_sequences, recipe, kind):
     for share, expected in ((0.0, 1.0), (1.0, 0.0), (0.5, 0.25)):
         loss = sequence_loss(lambda *_, share=share: share * batch.clean, settings, batch)
         assert float(loss) == pytest.approx(expected, abs=1e-5)
+    decibel = settings.objective.model_copy(update={"loss": "decibel"})
+    loss = sequence_loss(lambda *_: 0.9 * batch.clean, settings.model_copy(update={"objective": decibel}), batch)
+    assert float(loss) == pytest.approx(np.log(0.01), abs=1e-4)
 
 
 def test_impossible_objectives():

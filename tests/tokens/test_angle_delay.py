@@ -10,6 +10,8 @@ from channelfm.tokens.angle_delay import (
     SequenceShape,
     angle_delay_frames,
     from_angle_delay_frames,
+    mirrored_past,
+    phase_reference,
     sequence_frames,
     sequence_tokens,
     unit_rms,
@@ -98,3 +100,39 @@ def test_frames_and_tokens_of_another_shape_are_refused():
         sequence_frames(sequence_tokens(frames)[:, 1:], SequenceShape(3, 8, 8))
     with pytest.raises(InputError, match="at least 1"):
         sequence_tokens(frames, (0, 1))
+
+
+def waves(count=2, frames=9):
+    """One turning wave in each bin, complex64 [N, T, 3, 4]."""
+    generator = torch.Generator().manual_seed(0)
+    rate, start = 2 * torch.rand(2, count, 1, 3, 4, generator=generator) - 1
+    phase = 2 * rate * torch.arange(frames).view(1, -1, 1, 1) + 3 * start
+    return torch.polar(torch.rand(count, 1, 3, 4, generator=generator).expand_as(phase), phase)
+
+
+def test_turning_waves_are_their_mirrored_past():
+    frames = waves()
+    seen = torch.ones(frames.shape, dtype=torch.bool)
+    seen[:, 5:] = False
+    guess = mirrored_past(frames, seen)
+    assert torch.allclose(guess[:, 5:], frames[:, 5:], atol=1e-5)
+    assert not guess[:, :5].any()
+    seen[0, :, 0, 0] = False  # never seen
+    seen[0, 3, 1, 1] = False  # a gap, whose image is unknown
+    guess = mirrored_past(torch.where(seen, frames, 7), seen)
+    assert not guess[0, :, 0, 0].any()
+    assert guess[0, 5, 1, 1] == 0
+    assert torch.allclose(guess[0, 6, 1, 1], frames[0, 6, 1, 1], atol=1e-5)
+
+
+def test_frames_divided_by_their_reference_are_real_where_they_were_seen_last():
+    frames = waves()
+    seen = torch.ones(frames.shape, dtype=torch.bool)
+    seen[:, 6:] = False
+    seen[1, :, 2, 2] = False
+    reference = phase_reference(frames, seen)
+    assert torch.allclose(reference.abs(), torch.ones(()))
+    turned = (frames / reference)[:, 5]
+    assert torch.allclose(turned.imag[0], torch.zeros(()), atol=1e-6)
+    assert (turned.real[0] > 0).all()
+    assert reference[1, 0, 2, 2] == 1
