@@ -146,9 +146,8 @@ def sequence_loss(network: nn.Module, recipe: PretrainRecipe, batch: SequenceBat
     if batch.clean.is_meta:
         raise NotImplementedError("sparse attention has no count of operations")
     objective = objective_of(recipe)
-    error = (recipe.predictor.sequence.ask(network, batch.observed, batch.mask) - batch.clean).square().sum(
-        -1
-    ) * batch.asked
+    answer = recipe.predictor.sequence.ask(network, batch.observed, batch.mask)
+    error = (answer - batch.clean).square().sum(-1) * batch.asked
     power = batch.clean.square().sum(-1) * batch.asked
     if objective.loss == "token":
         error, power = (_over_patches(part, objective.mask_patch) for part in (error, power))

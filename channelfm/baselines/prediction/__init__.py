@@ -16,6 +16,7 @@ from channelfm.baselines.prediction.autoregression import (
 from channelfm.baselines.prediction.harmonics import HarmonicPursuit
 from channelfm.baselines.prediction.hold import SampleAndHold
 from channelfm.baselines.prediction.kalman import KalmanFilter
+from channelfm.baselines.prediction.mirror import MirroredPast
 from channelfm.baselines.prediction.prony import MatrixPencil, SharedMatrixPencil
 from channelfm.tasks.completion import complete_frames
 from channelfm.tasks.noise import estimate_noise
@@ -23,6 +24,7 @@ from channelfm.tasks.prediction import SequencePredictor
 
 SEQUENCE_BASELINES: dict[str, Callable[[], SequencePredictor]] = {
     "sample-and-hold": SampleAndHold,
+    "mirrored-past": MirroredPast,
     "ar-per-bin": BinAutoregression,
     "ar-local": LocalAutoregression,
     "ar-shared": SharedAutoregression,
@@ -39,6 +41,7 @@ __all__ = [
     "KalmanFilter",
     "LocalAutoregression",
     "MatrixPencil",
+    "MirroredPast",
     "SampleAndHold",
     "SharedAutoregression",
     "SharedMatrixPencil",

@@ -10,7 +10,7 @@ from channelfm.errors import InputError
 from channelfm.tasks.prediction import SequencePredictor
 
 NAMES = sorted(SEQUENCE_BASELINES)
-FOLLOWERS = [name for name in NAMES if name != "sample-and-hold"]
+FOLLOWERS = [name for name in NAMES if name not in ("sample-and-hold", "mirrored-past")]  # of any number of waves
 
 
 def waves(dopplers, size=(18, 1, 16, 16), count=2, seed=0):
