@@ -214,8 +214,7 @@ def write_card(
         "Hardware": hardware,
         "Results": _table(results),
         "Limits": limits,
-        "Use": f'```python\nimport channelfm as cfm\n\nmodel = cfm.load_model("{folder.name}")\n'
-        "channels = model.predict(observed, mask)  # complex64 [snapshot, row, column, frequency]\n```",
+        "Use": f'```python\nimport channelfm as cfm\n\nmodel = cfm.load_model("{folder.name}")\n{_use(config)}\n```',
     }
     parts = [_heading(folder, network, config), *(f"## {title}\n\n{text}" for title, text in sections.items() if text)]
     write_atomically(folder / CARD, "\n\n".join(parts).encode() + b"\n")
@@ -284,11 +283,24 @@ def _heading(folder: Path, network: nn.Module, config: CheckpointConfig) -> str:
     megabytes = (folder / WEIGHTS).stat().st_size / 1e6
     recipe = config.predictor
     frame = "raw frame" if recipe.frame.kind == "raw" else f"canonical frame, waves: {recipe.frame.waves}"
+    purpose = "Reconstructs the channel of a whole antenna array from the antennas that were observed."
+    if recipe.method == MIXTURE:
+        frame = f"candidates {', '.join(recipe.candidates)}"
+    elif recipe.method == SEQUENCE:
+        frame = f"{recipe.sequence.kind} frames" + (", bins turned" if recipe.sequence.turned else "")
+    if recipe.method in (MIXTURE, SEQUENCE):
+        purpose = "Predicts the frames that follow a sequence of channel frames."
     return (
         f"# {folder.name}\n\nNetwork `{recipe.model}`, method `{recipe.method}`, {frame}; {count:,} parameters, "
-        f"{megabytes:.1f} MB. Reconstructs the channel of a whole antenna array from the antennas that were observed.\n"
-        f"SHA-256 of the weights: `{config.weights_sha256}`"
+        f"{megabytes:.1f} MB. {purpose}\nSHA-256 of the weights: `{config.weights_sha256}`"
     )
+
+
+def _use(config: CheckpointConfig) -> str:
+    """How a model is asked, a line of Python."""
+    if config.predictor.method in (MIXTURE, SEQUENCE):
+        return "future = model.predict(past, mask, horizon=8)  # complex64 [sequence, frame, row, column, frequency]"
+    return "channels = model.predict(observed, mask)  # complex64 [snapshot, row, column, frequency]"
 
 
 def _recipe_block(config: CheckpointConfig) -> str:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,6 +22,29 @@ from channelfm.checkpoints import load_checkpoint, save_checkpoint, write_card
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "channelfm" / "weights"
 COLUMNS = ("set", "mask_kind", "mask_ratio", "nmse_db", "nmse_median_db", "p90_db", "latency_ms", "samples")
+PREDICTION_COLUMNS = (
+    "set",
+    "past",
+    "m/s",
+    "horizon",
+    "nmse_db",
+    "nmse_median_db",
+    "rate_share",
+    "latency_ms",
+    "samples",
+)
+
+
+def shown(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """Some columns of a row, numbers rounded."""
+    return {column: row[column] if isinstance(row[column], str) else round(row[column], 2) for column in columns}
+
+
+def prediction(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a prediction benchmark, for people."""
+    low, high = row["speed_mps"]
+    past = "clean" if row["snr_db"] is None else f"{row['snr_db']:g} dB SNR"
+    return shown(row | {"past": past, "m/s": f"{low:g} to {high:g}"}, PREDICTION_COLUMNS)
 
 
 def main() -> None:
@@ -34,11 +59,10 @@ def main() -> None:
     network, config = load_checkpoint(options.checkpoint)
     predictor = config.predictor.model_copy(update={"name": options.name})
     folder = save_checkpoint(WEIGHTS / options.name, network, predictor, config.provenance, dtype=torch.bfloat16)
-    rows = [
-        {column: row[column] if isinstance(row[column], str) else round(row[column], 2) for column in COLUMNS}
-        for row in json.loads(options.results.read_text(encoding="utf-8"))["rows"]
-        if row["predictor"] == options.name and row["group"] == "all"
-    ]
+    every = json.loads(options.results.read_text(encoding="utf-8"))["rows"]
+    own = [row for row in every if row["predictor"] == options.name]
+    rows = [prediction(row) for row in own if "horizon" in row and row["tuned_on"] is None and row["comb"] == 1]
+    rows += [shown(row, COLUMNS) for row in own if row.get("group") == "all"]
     card = write_card(
         folder,
         data=options.data,
