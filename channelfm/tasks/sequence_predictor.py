@@ -14,7 +14,13 @@ from channelfm.config import Recipe
 from channelfm.errors import InputError
 from channelfm.tasks.completion import complete_frames
 from channelfm.tasks.prediction import Bool, Complex, check_past
-from channelfm.tokens.angle_delay import angle_delay_frames, from_angle_delay_frames, mirrored_past, phase_reference
+from channelfm.tokens.angle_delay import (
+    angle_delay_frames,
+    from_angle_delay_frames,
+    mirrored_past,
+    phase_reference,
+    turning_error,
+)
 
 
 class SequenceDomain(Recipe):
@@ -43,11 +49,17 @@ class SequenceDomain(Recipe):
         return channels.flatten(2, 3)
 
     def ask(self, network: nn.Module, frames: Tensor, seen: Tensor) -> Tensor:
-        """What a network says of frames float [N, T, H, W, 2] that were divided by :meth:`reference`."""
+        """What a network says of frames float [N, T, H, W, 2] that were divided by :meth:`reference`.
+
+        What it adds to the mirrored past counts in units of how badly the bin's own past turns evenly.
+        """
         estimate: Tensor = network(frames, seen)
         if not self.turned:
             return estimate
-        return estimate + torch.view_as_real(mirrored_past(torch.view_as_complex(frames.float().contiguous()), seen))
+        whole = torch.view_as_complex(frames.float().contiguous())
+        guess, known = mirrored_past(whole, seen)
+        unit = torch.where(known, turning_error(whole, seen), 1)
+        return torch.view_as_real(guess) + unit[..., None] * estimate
 
     def channels(self, frames: Tensor, rows: int, cols: int, frequencies: int) -> Tensor:
         """Channels complex [N, T, row, col, frequency] of frames; delays that were not kept are zero."""

@@ -84,19 +84,35 @@ def phase_reference(frames: Tensor, seen: Tensor) -> Tensor:
     return torch.where(size > 0, value / torch.where(size > 0, size, 1), 1)
 
 
-def mirrored_past(frames: Tensor, seen: Tensor) -> Tensor:
+def mirrored_past(frames: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
     """What frames complex [N, T, H, W] would be after each bin was ``seen`` (bool) last, if it were one turning wave.
 
     exp(j nu t) after t = 0 is the conjugate of what it was before, so the past is mirrored about the last frame seen:
-    x(L + k) = x(L)^2 / |x(L)|^2 conj(x(L - k)). 0 where the past was not seen, or nothing is hidden after it.
+    x(L + k) = x(L)^2 / |x(L)|^2 conj(x(L - k)).
+
+    Returns that, 0 where it is not known, and where it is known: bool [N, T, H, W].
     """
     number = torch.arange(frames.shape[1], device=frames.device).view(1, -1, 1, 1)
     last = _last_seen(seen)
     source = 2 * last - number
     inside = (source >= 0) & (source < last)
     source = source.clamp(0, frames.shape[1] - 1)
-    known = torch.where(seen, frames, 0).gather(1, source)
-    return torch.where(inside, phase_reference(frames, seen).square() * known.conj(), 0)
+    inside = inside & seen.gather(1, source)
+    image = phase_reference(frames, seen).square() * frames.gather(1, source).conj()
+    return torch.where(inside, image, 0), inside
+
+
+def turning_error(frames: Tensor, seen: Tensor) -> Tensor:
+    """RMS float [N, 1, H, W] by which bins differ from a wave that turns evenly, from one ``seen`` frame to the next.
+
+    0 for one clean path in a bin; about the noise, or the power of other paths, where there is any.
+    """
+    pairs = seen[:, 1:] & seen[:, :-1]
+    before, after = (torch.where(pairs, part, 0) for part in (frames[:, :-1], frames[:, 1:]))
+    turn = (after * before.conj()).sum(1, keepdim=True)
+    size = turn.abs()
+    rest = after - torch.where(size > 0, turn / torch.where(size > 0, size, 1), 1) * before
+    return (rest.abs().square().sum(1, keepdim=True) / pairs.sum(1, keepdim=True).clamp_min(1)).sqrt()
 
 
 def _last_seen(seen: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from channelfm.tokens.angle_delay import (
     phase_reference,
     sequence_frames,
     sequence_tokens,
+    turning_error,
     unit_rms,
 )
 
@@ -114,15 +115,29 @@ def test_turning_waves_are_their_mirrored_past():
     frames = waves()
     seen = torch.ones(frames.shape, dtype=torch.bool)
     seen[:, 5:] = False
-    guess = mirrored_past(frames, seen)
+    guess, known = mirrored_past(frames, seen)
+    assert torch.equal(known.any(1), seen.any(1))
     assert torch.allclose(guess[:, 5:], frames[:, 5:], atol=1e-5)
     assert not guess[:, :5].any()
     seen[0, :, 0, 0] = False  # never seen
     seen[0, 3, 1, 1] = False  # a gap, whose image is unknown
-    guess = mirrored_past(torch.where(seen, frames, 7), seen)
+    guess, known = mirrored_past(torch.where(seen, frames, 7), seen)
+    assert not known[0, :, 0, 0].any()
     assert not guess[0, :, 0, 0].any()
     assert guess[0, 5, 1, 1] == 0
     assert torch.allclose(guess[0, 6, 1, 1], frames[0, 6, 1, 1], atol=1e-5)
+
+
+def test_how_evenly_bins_turn():
+    frames = waves()
+    seen = torch.ones(frames.shape, dtype=torch.bool)
+    assert turning_error(frames, seen).max() < 1e-5
+    generator = torch.Generator().manual_seed(3)
+    noise = 0.01 * torch.randn(2, 400, 3, 4, generator=generator, dtype=torch.complex64)
+    found = turning_error(waves(frames=400) + noise, torch.ones(noise.shape, dtype=torch.bool))
+    assert torch.allclose(found, torch.full_like(found, 0.01 * 2**0.5), rtol=0.2)
+    seen[:, 1::2] = False  # no two in a row
+    assert not turning_error(frames, seen).any()
 
 
 def test_frames_divided_by_their_reference_are_real_where_they_were_seen_last():

@@ -46,4 +46,4 @@ def _continued(frames: Tensor) -> Tensor:
     frames = torch.cat([frames, torch.zeros_like(frames[:, 1:])], dim=1)
     seen = torch.zeros(frames.shape, dtype=torch.bool)
     seen[:, :steps] = True
-    return mirrored_past(frames, seen)[:, steps:]
+    return mirrored_past(frames, seen)[0][:, steps:]
