@@ -86,7 +86,7 @@ class LWMTemporal(nn.Module):
         grid = (steps, *patch_counts(angles, taps, self.patch))
         dtype = self.reconstruct.weight.dtype
         visible = seen[..., None].to(dtype)
-        values = torch.cat([torch.where(seen[..., None], frames.to(dtype), 0), visible], dim=-1)
+        values = torch.cat([torch.where(visible > 0, frames.to(dtype), 0), visible], dim=-1)
         patches = patchify(values.flatten(0, 1), self.patch)
         observed = patches[..., 2::3].amax(dim=-1, keepdim=True) > 0
         tokens = torch.where(observed, self.embed_patch(patches), self.hidden_token.to(dtype))
@@ -116,7 +116,7 @@ class LWMTemporal(nn.Module):
         Parameters
         ----------
         frames : float [N, T, H, W, 2], scaled to a power of about 1; entries that were not observed are ignored.
-        seen : bool [N, T, H, W], True = observed.
+        seen : bool [N, T, H, W], True = observed; or how far entries are to be trusted, float in [0, 1], 0 = hidden.
 
         Raises InputError where the shapes do not fit, or one is zero.
         """

@@ -22,6 +22,8 @@ from channelfm.tokens.angle_delay import (
     turning_error,
 )
 
+_GUESSED = 0.5  # how far a network trusts the mirrored past
+
 
 class SequenceDomain(Recipe):
     """In which domain a network sees sequences of channels.
@@ -51,21 +53,28 @@ class SequenceDomain(Recipe):
     def ask(self, network: nn.Module, frames: Tensor, seen: Tensor) -> Tensor:
         """What a network says of frames float [N, T, H, W, 2] that were divided by :meth:`reference`.
 
-        What it adds to the mirrored past counts in units of how badly the bin's own past turns evenly.
+        If ``turned``, it is shown the mirrored past where that is known, trusted by a half; what it adds counts
+        in units of how badly the bin's own past turns evenly.
         """
-        estimate: Tensor = network(frames, seen)
         if not self.turned:
-            return estimate
+            return _estimate(network, frames, seen)
         whole = torch.view_as_complex(frames.float().contiguous())
         guess, known = mirrored_past(whole, seen)
         unit = torch.where(known, turning_error(whole, seen), 1)
-        return torch.view_as_real(guess) + unit[..., None] * estimate
+        given = torch.view_as_real(torch.where(seen, whole, guess))
+        trust = torch.where(seen, 1.0, torch.where(known, _GUESSED, 0.0))
+        return torch.view_as_real(guess) + unit[..., None] * _estimate(network, given, trust)
 
     def channels(self, frames: Tensor, rows: int, cols: int, frequencies: int) -> Tensor:
         """Channels complex [N, T, row, col, frequency] of frames; delays that were not kept are zero."""
         if self.kind == "angle-delay":
             return from_angle_delay_frames(frames, rows, cols, frequencies)
         return frames.reshape(*frames.shape[:2], rows, cols, frequencies)
+
+
+def _estimate(network: nn.Module, frames: Tensor, seen: Tensor) -> Tensor:
+    estimate: Tensor = network(frames, seen)
+    return estimate
 
 
 def observed_rms(frames: Tensor, seen: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from channelfm.benchmark.prediction.recipe import PredictionRecipe
 from channelfm.benchmark.prediction.rows import case_name, print_prediction, row_name
 from channelfm.benchmark.prediction.suite import benchmark_prediction
 from channelfm.cli import app
-from channelfm.config import parse_recipe
+from channelfm.config import load_recipe, parse_recipe
 from channelfm.errors import InputError
 from channelfm.tasks.prediction import prediction_examples
 
@@ -142,6 +142,17 @@ def test_the_command_and_the_function_take_prediction_recipes(folder, results):
 def test_tables_are_printed(results, capsys):
     print_prediction(results["rows"])
     assert "15 to 30 m/s" in capsys.readouterr().out
+
+
+def test_the_shipped_recipe_is_that_of_the_issue():
+    settings = load_recipe(PredictionRecipe, "bench-prediction")
+    assert settings.horizons == (1, 2, 4, 8)
+    assert settings.snr_db == (None, 20, 10, 0)
+    assert settings.combs == (1, 2, 4)
+    assert settings.tuning.percent == (0, 1, 2, 10, 50, 100)
+    quick = settings.quickened()
+    assert not quick.tuning.recipes
+    assert quick.max_sequences < settings.max_sequences
 
 
 @pytest.mark.parametrize(

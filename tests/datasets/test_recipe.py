@@ -5,6 +5,8 @@ from channelfm.config import parse_recipe, shipped_recipes
 from channelfm.datasets.recipe import ArrayRecipe, ChannelRecipe, DatasetRecipe
 from channelfm.errors import InputError
 
+SPLITS = ("train", "val", "test")
+
 
 def recipe(**changes):
     values = {
@@ -62,8 +64,20 @@ def test_the_array_recipe_is_the_array():
     assert (array.pattern, array.orientation_rad) == ("isotropic", (1.0, 0.0, 0.0))
 
 
-def test_the_shipped_data_set_recipe_is_valid():
+@pytest.mark.parametrize("name", ["laetwin-mini", "dynamic-cities", "dynamic-uma", "dynamic-quick"])
+def test_shipped_data_set_recipes_are_valid(name):
     from channelfm.config import load_recipe
 
-    assert "laetwin-mini" in shipped_recipes()
-    assert len(load_recipe(DatasetRecipe, "laetwin-mini").flights) >= 2
+    assert name in shipped_recipes()
+    assert len(load_recipe(DatasetRecipe, name).flights) >= 2
+
+
+def test_cities_of_the_dynamic_twin_never_cross_splits():
+    from channelfm.config import load_recipe
+
+    recipe = load_recipe(DatasetRecipe, "dynamic-cities")
+    cities = {split: {name for f in recipe.flights if f.split == split for name in f.scenes} for split in SPLITS}
+    assert not cities["train"] & cities["val"]
+    assert not (cities["train"] | cities["val"]) & cities["test"]
+    assert set.union(*cities.values()) == {scene.name for scene in recipe.scenes}
+    assert {(f.num_steps, f.interval_s) for f in recipe.flights} == {(20, 1e-3)}

@@ -48,6 +48,15 @@ def test_hidden_entries_are_ignored():
     assert torch.equal(made(frames, seen), made(torch.where(seen[..., None], frames, 7.0), seen))
 
 
+def test_trust_tells_guesses_from_observations():
+    frames, seen = example()
+    made = network()
+    assert torch.equal(made(frames, seen.float()), made(frames, seen))
+    half = torch.where(seen, 1.0, 0.5)
+    assert not torch.allclose(made(frames, half), made(frames, seen), atol=1e-3)
+    assert not torch.allclose(made(frames, half), made(frames, torch.ones_like(half)), atol=1e-3)
+
+
 def test_hidden_tokens_keep_their_positions():
     frames, seen = example()
     seen[:, 3:] = False

@@ -195,7 +195,7 @@ def test_recipe_refuses_bad_values(make_recipe, objective_values):
 
 
 def test_shipped_recipes_can_be_read_and_built():
-    names = [name for name in shipped_recipes() if name.startswith("pretrain-")]
+    names = [name for name in shipped_recipes() if name.startswith(("pretrain-", "tune-"))]
     assert len(names) > 1
     for name in names:
         recipe = load_recipe(PretrainRecipe, name).model_copy(update={"start_from": None})
