@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -232,25 +232,19 @@ def benchmark(
     from channelfm.benchmark.console import print_rows
     from channelfm.benchmark.prediction.rows import print_prediction
     from channelfm.benchmark.prediction.suite import benchmark_prediction
+    from channelfm.benchmark.run import write_results
     from channelfm.benchmark.suite import benchmark as measure
     from channelfm.config import recipe_task
 
     chosen = _the_recipe(recipe, config)
+    results: Mapping[str, Any]
     if recipe_task(chosen) == "prediction":
-        predicted = benchmark_prediction(chosen, out, quick, settings or ())
-        print_prediction(predicted["rows"])
-        _finish_benchmark(predicted, predicted["notes"], out, json_file)
+        results = benchmark_prediction(chosen, out, quick, settings or ())
+        print_prediction(results["rows"])
     else:
         results = measure(chosen, out, quick, settings or ())
         print_rows(results["rows"])
-        _finish_benchmark(results, results.get("notes", ()), out, json_file)
-
-
-def _finish_benchmark(results: Mapping[str, Any], notes: Iterable[str], out: Path, json_file: Path | None) -> None:
-    """Say what is missing and where everything is."""
-    from channelfm.benchmark.run import write_results
-
-    for note in notes:
+    for note in results.get("notes", ()):
         print(f"note: {note}")
     if json_file is not None:
         write_results(json_file, results)
@@ -261,6 +255,7 @@ def _finish_benchmark(results: Mapping[str, Any], notes: Iterable[str], out: Pat
 def models() -> None:
     """Packaged checkpoints, the networks that can be trained, and the classical predictors."""
     from channelfm.baselines import BASELINES
+    from channelfm.baselines.prediction import SEQUENCE_BASELINES
     from channelfm.checkpoints import packaged_models
     from channelfm.models.zoo import BUILDERS, build
 
@@ -270,6 +265,7 @@ def models() -> None:
         size = sum(parameter.numel() for parameter in build(name).parameters()) / 1e6
         print(f"  {name}: {size:.2f} million parameters")
     print("classical predictors: " + ", ".join(BASELINES))
+    print("of sequences: " + ", ".join(SEQUENCE_BASELINES))
 
 
 @app.command(epilog="Example: channelfm info data/mini")
