@@ -54,7 +54,7 @@ def find_sequence_predictors(names: Sequence[str]) -> list[SequenceEntry]:
 def find_sequence_predictor(source: str, name: str | None = None) -> SequenceEntry:
     """One predictor, its rows named ``name`` instead of by itself where one is given."""
     if source in SEQUENCE_BASELINES:
-        return SequenceEntry(source, name or source, 0, code_identity())
+        return SequenceEntry(source, name or source, 0, _digest(source + code_identity()))
     packaged = packaged_models()
     if source not in packaged and not (Path(source) / CONFIG).is_file():
         models = ", ".join(model for model in packaged if predicts_sequences(model)) or "none in this version"
@@ -65,4 +65,8 @@ def find_sequence_predictor(source: str, name: str | None = None) -> SequenceEnt
     predictor, config = load_sequence_model(source), read_config(checkpoint_folder(source))
     parameters = sum(parameter.numel() for parameter in predictor.network.parameters())
     known = code_identity() + config.predictor.content_hash() + config.weights_sha256
-    return SequenceEntry(source, name or predictor.name, parameters, hashlib.sha256(known.encode()).hexdigest())
+    return SequenceEntry(source, name or predictor.name, parameters, _digest(known))
+
+
+def _digest(known: str) -> str:
+    return hashlib.sha256(known.encode()).hexdigest()

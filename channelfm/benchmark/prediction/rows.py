@@ -133,9 +133,9 @@ def print_prediction(rows: Sequence[PredictionRow]) -> None:
         table = Table(title=f"{title}: NMSE in dB, mean / median")
         table.add_column("frames ahead", no_wrap=True)
         for heading in (*map(str, horizons), "ms"):
-            table.add_column(heading, justify="right")
+            table.add_column(heading, justify="right", no_wrap=True)
         for name in dict.fromkeys(map(row_name, here)):
             own = {row["horizon"]: row for row in here if row_name(row) == name}
-            cells = [f"{own[ahead]['nmse_db']:.1f} / {own[ahead]['nmse_median_db']:.1f}" for ahead in horizons]
+            cells = [f"{own[ahead]['nmse_db']:.1f}/{own[ahead]['nmse_median_db']:.1f}" for ahead in horizons]
             table.add_row(name, *cells, f"{own[horizons[0]]['latency_ms']:.3g}")
         Console().print(table)
