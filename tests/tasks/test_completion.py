@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from channelfm.baselines.prediction import complete_frames, estimate_noise
+from channelfm.tasks.completion import complete_frames
+from channelfm.tasks.noise import estimate_noise
 
 
 def white(rng, *size):

@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from channelfm.baselines.prediction import SampleAndHold
 from channelfm.errors import InputError
 from channelfm.models.lwm_temporal import LWMTemporal
+from channelfm.models.mixture import LinearMixture
 from channelfm.tasks.methods import predictor_of, sequence_predictor_of
 from channelfm.tasks.mixture_predictor import MixturePredictor
 from channelfm.tasks.network_predictor import PredictorRecipe
@@ -78,9 +80,6 @@ def test_a_model_is_asked_for_what_it_was_made_for():
 
 
 def test_a_mixture_of_one_opinion_is_that_opinion(wave_sequences):
-    from channelfm.baselines.prediction import SampleAndHold
-    from channelfm.models.mixture import LinearMixture
-
     past = wave_sequences(3, rows=2, cols=4)
     network = LinearMixture(2, 8, 1)
     nn.init.normal_(network.weigh.weight)

@@ -18,8 +18,6 @@ from channelfm.baselines.prediction.hold import SampleAndHold
 from channelfm.baselines.prediction.kalman import KalmanFilter
 from channelfm.baselines.prediction.mirror import MirroredPast
 from channelfm.baselines.prediction.prony import MatrixPencil, SharedMatrixPencil
-from channelfm.tasks.completion import complete_frames
-from channelfm.tasks.noise import estimate_noise
 from channelfm.tasks.prediction import SequencePredictor
 
 SEQUENCE_BASELINES: dict[str, Callable[[], SequencePredictor]] = {
@@ -45,6 +43,4 @@ __all__ = [
     "SampleAndHold",
     "SharedAutoregression",
     "SharedMatrixPencil",
-    "complete_frames",
-    "estimate_noise",
 ]
