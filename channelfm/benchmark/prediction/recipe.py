@@ -15,7 +15,7 @@ Speeds = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
 
 
 class SequenceSet(Recipe):
-    """One set of sequences, a name in the tables.
+    """The sequences of one split of a data set, a name in the tables.
 
     ``dataset`` is a folder; with ``data_recipe`` it is generated there first (or finished, or reused).
     """
@@ -30,12 +30,12 @@ class TuningRecipe(Recipe):
     """Networks tuned on shares of a data set's training sequences before they are measured.
 
     ``recipes`` are pretraining recipes, one for each network; each starts from its ``start_from``, which is the row at
-    0 %. ``sets`` names the sets whose data sets are tuned on; ``percent`` are the shares. Tuned networks lie in the
+    0 %. ``sets`` are tuned on, at the shares ``percent`` of their sequences. Tuned networks lie in the
     benchmark's folder and are kept. They are measured at the first of ``snr_db`` and ``combs``.
     """
 
     recipes: tuple[str, ...] = ()
-    sets: tuple[str, ...] = ()
+    sets: tuple[SequenceSet, ...] = ()
     percent: tuple[Percent, ...] = (0, 1, 2, 10, 50, 100)
 
 
@@ -83,9 +83,6 @@ class PredictionRecipe(Recipe):
         names = [part.name for part in self.sets]
         if len(set(names)) < len(names):
             raise ValueError(f"sets: two have the same name among {names}; name them apart")
-        unknown = sorted(set(self.tuning.sets) - set(names))
-        if unknown:
-            raise ValueError(f"tuning.sets: no set '{unknown[0]}'; there are: {', '.join(names)}")
         return self
 
     def quickened(self) -> PredictionRecipe:

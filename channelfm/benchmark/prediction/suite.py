@@ -74,7 +74,8 @@ def benchmark_prediction(
     entries = find_sequence_predictors(settings.predictors)  # a wrong name should not cost a data set first
     parts = [_open(item, settings, progress) for item in settings.sets]
     out = Path(out)
-    tuned = tuned_networks(settings, {part.settings.name: part.dataset for part in parts}, out / "tuned")
+    sources = {item.name: _dataset(item, progress) for item in settings.tuning.sets}
+    tuned = tuned_networks(settings.tuning, sources, out / "tuned")
     cases = [Case(snr_db, comb) for comb in settings.combs for snr_db in settings.snr_db]
     rows: list[PredictionRow] = []
     notes: list[str] = []
@@ -194,6 +195,16 @@ class Worker:
 
 def _open(item: SequenceSet, settings: PredictionRecipe, progress: bool) -> Part:
     """The sequences of a set, at most ``max_sequences``, evenly spaced, its data set generated first if need be."""
+    dataset = _dataset(item, progress)
+    sequences = load_sequences(dataset, item.split, settings.context + max(settings.horizons))
+    chosen = np.linspace(0, len(sequences) - 1, min(len(sequences), settings.max_sequences)).round().astype(np.int64)
+    known = {"data": dataset.manifest.content_hash(), "split": item.split, "chosen": chosen.tolist()}
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    return Part(item, dataset, sequences.select(chosen), digest)
+
+
+def _dataset(item: SequenceSet, progress: bool) -> Dataset:
+    """The data set of a set, generated first if need be; InputError where it has not the set's split."""
     if item.data_recipe is None:
         dataset = open_dataset(item.dataset)
     else:
@@ -202,11 +213,7 @@ def _open(item: SequenceSet, settings: PredictionRecipe, progress: bool) -> Part
         raise InputError(
             f"set '{item.name}': {item.dataset} has no split '{item.split}'; it has: {', '.join(dataset.splits)}"
         )
-    sequences = load_sequences(dataset, item.split, settings.context + max(settings.horizons))
-    chosen = np.linspace(0, len(sequences) - 1, min(len(sequences), settings.max_sequences)).round().astype(np.int64)
-    known = {"data": dataset.manifest.content_hash(), "split": item.split, "chosen": chosen.tolist()}
-    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-    return Part(item, dataset, sequences.select(chosen), digest)
+    return dataset
 
 
 def _seeds(settings: PredictionRecipe, case: Case) -> tuple[int, ...]:

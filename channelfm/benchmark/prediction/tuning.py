@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from channelfm.benchmark.prediction.predictors import SequenceEntry, find_sequence_predictor
-from channelfm.benchmark.prediction.recipe import PredictionRecipe
+from channelfm.benchmark.prediction.recipe import TuningRecipe
 from channelfm.config import load_recipe
 from channelfm.datasets import Dataset
 from channelfm.errors import InputError
@@ -27,26 +27,26 @@ class Tuned:
     percent: float
 
 
-def tuned_networks(settings: PredictionRecipe, datasets: Mapping[str, Dataset], folder: Path) -> list[Tuned]:
-    """All networks of a recipe's ``tuning``, trained where they are not there yet; 0 % is where they start from.
+def tuned_networks(tuning: TuningRecipe, datasets: Mapping[str, Dataset], folder: Path) -> list[Tuned]:
+    """All networks of a ``tuning`` on its data sets, trained where they are not there yet; 0 % is where they start.
 
     Raises InputError for a recipe without ``start_from`` and for a data set without a split "train".
     """
     found = []
-    for source in settings.tuning.recipes:
+    for source in tuning.recipes:
         plain = load_recipe(PretrainRecipe, source)
         if plain.start_from is None:
             raise InputError(f"tuning.recipes: '{source}' has no start_from: name the checkpoint that is tuned")
-        for name in settings.tuning.sets:
-            whole = len(sequences_of([datasets[name]], "train", _objective(plain).frames))
-            for percent in settings.tuning.percent:
+        for name, dataset in datasets.items():
+            whole = len(sequences_of([dataset], "train", _objective(plain).frames))
+            for percent in tuning.percent:
                 if percent == 0:
                     checkpoint = plain.start_from
                 else:
                     samples = max(1, round(whole * percent / 100))
                     recipe = _few(plain, samples)
                     out = folder / f"{plain.predictor.name}--{name}--{percent:g}"
-                    checkpoint = str(pretrain_from(recipe, *training_data(recipe, [datasets[name]]), out))
+                    checkpoint = str(pretrain_from(recipe, *training_data(recipe, [dataset]), out))
                 found.append(Tuned(find_sequence_predictor(checkpoint, plain.predictor.name), name, percent))
     return found
 
