@@ -26,7 +26,7 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 from channelfm import __version__
-from channelfm.baselines.prediction import SEQUENCE_BASELINES
+from channelfm.baselines.prediction import sequence_baselines
 from channelfm.config import Recipe, parse_recipe
 from channelfm.errors import InputError, IntegrityError
 from channelfm.models.zoo import build
@@ -161,11 +161,7 @@ def load_sequence_model(name_or_path: str | Path, device: str = "cpu") -> Sequen
     network, config = load_checkpoint(checkpoint_folder(name_or_path))
     recipe = config.predictor
     if recipe.method == MIXTURE:
-        unknown = sorted(set(recipe.candidates) - set(SEQUENCE_BASELINES))
-        if unknown:
-            raise InputError(f"{name_or_path}: this version has no candidate '{unknown[0]}'; train the mixture again")
-        candidates = [SEQUENCE_BASELINES[name]() for name in recipe.candidates]
-        return MixturePredictor(recipe.name, network.to(device), candidates)
+        return MixturePredictor(recipe.name, network.to(device), sequence_baselines(recipe.candidates))
     return sequence_predictor_of(network.to(device), recipe)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channelfm.arrays import UPA
-from channelfm.benchmark.recipe import KeepRecipe, SetRecipe
+from channelfm.benchmark.recipe import DataRecipe, KeepRecipe, SetRecipe
 from channelfm.channels.compact import expand
 from channelfm.datasets import Dataset, open_dataset
 from channelfm.datasets.generate import generate
@@ -75,7 +75,7 @@ def typical_link(channels: Channels) -> int:
     return int(candidates[np.argsort(channels.distance_m[candidates], kind="stable")[len(candidates) // 4]])
 
 
-def open_set(settings: SetRecipe, progress: bool = True) -> Dataset:
+def open_set(settings: DataRecipe, progress: bool = True) -> Dataset:
     """The data set of a set, generated first where the recipe says how. InputError without the wanted split."""
     if settings.data_recipe is None:
         dataset = open_dataset(settings.dataset)

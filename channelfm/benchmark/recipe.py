@@ -25,18 +25,25 @@ class KeepRecipe(Recipe):
     more_paths_than: int | None = Field(default=None, ge=0)
 
 
-class SetRecipe(Recipe):
-    """One set of links, a name in the tables.
+class DataRecipe(Recipe):
+    """One split of a data set, a name in the tables.
 
-    ``dataset`` is a folder; with ``data_recipe`` it is generated there first (or finished, or reused). ``scene``: of
-    one scene alone. ``array``: rows and columns of the sub-array about the centre that is measured instead of the whole
-    one, for data sets that store paths.
+    ``dataset`` is a folder; with ``data_recipe`` it is generated there first (or finished, or reused).
     """
 
     name: str = Field(default="links", min_length=1)
     dataset: str
     data_recipe: str | None = None
     split: Literal["train", "val", "test"] = "test"
+
+
+class SetRecipe(DataRecipe):
+    """One set of links.
+
+    ``scene``: of one scene alone. ``array``: rows and columns of the sub-array about the centre that is measured
+    instead of the whole one, for data sets that store paths.
+    """
+
     scene: str | None = None
     keep: KeepRecipe = KeepRecipe()
     array: tuple[Side, Side] | None = None

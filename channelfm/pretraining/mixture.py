@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor, nn
 
-from channelfm.baselines.prediction import SEQUENCE_BASELINES
+from channelfm.baselines.prediction import sequence_baselines
 from channelfm.datasets.dataset import Dataset
 from channelfm.pretraining.sequence_recipe import MixtureObjective
 from channelfm.pretraining.sequences import chosen_sequences, score_prediction
@@ -79,7 +79,7 @@ def mixture_data(recipe: PretrainRecipe, datasets: Sequence[Dataset]) -> tuple[M
 def _predicted(recipe: PretrainRecipe, response: Complex) -> MixtureSource:
     """Every sequence, ``draws`` times with another noise and comb."""
     objective = mixture_of(recipe)
-    candidates = [SEQUENCE_BASELINES[name]() for name in recipe.predictor.candidates]
+    candidates = sequence_baselines(recipe.predictor.candidates)
     context = objective.frames - objective.horizon
     starts = [(draw, start) for draw in range(objective.draws) for start in range(0, len(response), _BATCH)]
     parts = []
@@ -130,6 +130,6 @@ def validate_mixture(network: nn.Module, recipe: PretrainRecipe, sequences: Comp
     if not len(sequences):
         return {}
     objective = mixture_of(recipe)
-    candidates = [SEQUENCE_BASELINES[name]() for name in recipe.predictor.candidates]
+    candidates = sequence_baselines(recipe.predictor.candidates)
     predictor = MixturePredictor(recipe.predictor.name, network, candidates)
     return score_prediction(predictor, sequences, objective.frames - objective.horizon, objective.horizon, recipe.seed)

@@ -153,6 +153,8 @@ class PretrainRecipe(Recipe):
             raise ValueError(
                 f"objective.kind {self.objective.kind} trains predictors of method {needed}: set predictor.method to it"
             )
+        if self.predictor.method == "mixture" and not self.predictor.candidates:
+            raise ValueError("predictor.candidates: name the classical predictors of sequences that are mixed")
         if self.strategy == "fsdp" and self.objective.kind == "adversarial":
             raise ValueError("strategy: fsdp cannot spread a critic's spectral norms over processes; use ddp")
         return self

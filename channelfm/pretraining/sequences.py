@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from channelfm.datasets.dataset import Dataset
 from channelfm.datasets.sequences import Sequences, join_sequences, load_sequences
 from channelfm.errors import InputError
+from channelfm.metrics import bounded_db, nmse
 from channelfm.pretraining.sequence_recipe import ESTIMATE, FUTURE, SequenceObjective
 from channelfm.tasks.methods import sequence_predictor_of
 from channelfm.tasks.prediction import SequencePredictor, prediction_examples
@@ -177,10 +178,10 @@ def score_prediction(
     scores = {}
     for label, snr_db in (("clean", None), ("10 dB", 10.0)):
         case = prediction_examples(sequences, context, horizon, 1, snr_db, seed)
-        error = np.abs(predictor.predict(case.past, case.mask, horizon) - case.future) ** 2
-        relative = error.sum((2, 3, 4)) / (np.abs(case.future) ** 2).sum((2, 3, 4)).clip(1e-30)
+        predicted = predictor.predict(case.past, case.mask, horizon)
         for ahead in sorted({1, horizon}):
-            scores[f"{label}, {ahead} ahead"] = round(float(10 * np.log10(relative[:, ahead - 1].mean())), 3)
+            errors = nmse(predicted[:, ahead - 1], case.future[:, ahead - 1])
+            scores[f"{label}, {ahead} ahead"] = round(bounded_db(errors.mean()), 3)
     return scores
 
 

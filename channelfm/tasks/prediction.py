@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channelfm.errors import InputError
+from channelfm.tasks.predictor import broadcast_mask
 from channelfm.units import db_to_power
 
 Complex = NDArray[np.complex64]
@@ -99,15 +100,10 @@ def prediction_examples(
 def check_past(past: Complex, mask: Bool, horizon: int) -> tuple[Complex, Bool]:
     """Validate what a SequencePredictor is given; returns ``past``, zero where hidden, and the full-size mask."""
     past = np.asarray(past)
-    try:
-        full_mask = np.broadcast_to(np.asarray(mask, dtype=bool), past.shape)
-    except ValueError as error:
-        raise InputError(
-            f"mask of shape {np.shape(mask)} does not broadcast to frames {past.shape}: "
-            "give bool [sequence, frame, row, column, frequency]"
-        ) from error
-    past = np.where(full_mask, past, 0).astype(np.complex64)
+    full_mask = broadcast_mask(mask, past, "[sequence, frame, row, column, frequency]")
+    past = np.where(full_mask, past, np.zeros((), past.dtype))
     _check_sequences(past, "past frames")
+    past = past.astype(np.complex64, copy=False)
     if horizon < 1:
         raise InputError(f"horizon {horizon}: give at least one frame to predict")
     if not full_mask.any(axis=(1, 2, 3, 4)).all():

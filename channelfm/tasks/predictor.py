@@ -60,19 +60,23 @@ def check_observation(
             f"observed has shape {observed.shape} and type {observed.dtype}: give complex "
             "[snapshot, row, column, frequency], e.g. bs.to_grid(h)"
         )
-    try:
-        full_mask = np.broadcast_to(np.asarray(mask, dtype=bool), observed.shape)
-    except ValueError as error:
-        raise InputError(
-            f"mask of shape {np.shape(mask)} does not broadcast to observed {observed.shape}: "
-            "give bool [snapshot, row, column, frequency]"
-        ) from error
+    full_mask = broadcast_mask(mask, observed, "[snapshot, row, column, frequency]")
     observed = np.where(full_mask, observed, 0).astype(np.complex64)
     if not np.isfinite(observed).all():
         raise InputError("observed holds NaN or infinity at observed antennas: remove those snapshots")
     if len(observed) and not full_mask.any(axis=(1, 2, 3)).all():
         raise InputError("the mask hides every antenna of some snapshot: at least one must be observed")
     return observed, full_mask
+
+
+def broadcast_mask(mask: NDArray[np.bool_], observed: NDArray[np.complex64], axes: str) -> NDArray[np.bool_]:
+    """The mask at the size of what was observed; InputError, naming the ``axes``, where it does not broadcast to it."""
+    try:
+        return np.broadcast_to(np.asarray(mask, dtype=bool), observed.shape)
+    except ValueError as error:
+        raise InputError(
+            f"mask of shape {np.shape(mask)} does not broadcast to observed {observed.shape}: give bool {axes}"
+        ) from error
 
 
 def fold_frequency(grid: NDArray[Scalar]) -> NDArray[Scalar]:

@@ -18,6 +18,7 @@ from channelfm.tokens.angle_delay import (
     angle_delay_frames,
     from_angle_delay_frames,
     mirrored_past,
+    observed_rms,
     phase_reference,
     turning_error,
 )
@@ -75,13 +76,6 @@ class SequenceDomain(Recipe):
 def _estimate(network: nn.Module, frames: Tensor, seen: Tensor) -> Tensor:
     estimate: Tensor = network(frames, seen)
     return estimate
-
-
-def observed_rms(frames: Tensor, seen: Tensor) -> Tensor:
-    """RMS float32 [N, 1, 1, 1] of what was observed of frames complex [N, T, H, W]; 1 where all of it is zero."""
-    power = (frames.abs().square() * seen).sum((1, 2, 3), keepdim=True)
-    rms = (power / seen.sum((1, 2, 3), keepdim=True).clamp_min(1)).sqrt()
-    return torch.where(rms > 0, rms, 1)
 
 
 class SequenceNetwork:

@@ -67,11 +67,11 @@ def from_angle_delay_frames(frames: Tensor, rows: int, cols: int, frequencies: i
     return channels
 
 
-def unit_rms(frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Frames [N, T, H, W] scaled to an RMS of 1 over each sample, and that RMS [N, 1, 1, 1]; 1 where all is zero."""
-    rms = frames.abs().square().mean((1, 2, 3), keepdim=True).sqrt()
-    rms = torch.where(rms > 0, rms, 1)
-    return frames / rms, rms
+def observed_rms(frames: Tensor, seen: Tensor) -> Tensor:
+    """RMS float32 [N, 1, 1, 1] of what was observed of frames complex [N, T, H, W]; 1 where all of it is zero."""
+    power = (frames.abs().square() * seen).sum((1, 2, 3), keepdim=True)
+    rms = (power / seen.sum((1, 2, 3), keepdim=True).clamp_min(1)).sqrt()
+    return torch.where(rms > 0, rms, 1)
 
 
 def phase_reference(frames: Tensor, seen: Tensor) -> Tensor:

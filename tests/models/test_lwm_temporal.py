@@ -77,8 +77,12 @@ def test_causal_tokens_know_nothing_of_later_frames(dense):
 
 def test_weights_do_not_depend_on_how_tokens_attend():
     made = network()
+    frames, seen = example()
     for options in ({"causal": True}, {"dense": True}, {"routed": True}):
-        network(1, **options).load_state_dict(made.state_dict())
+        other = network(1, **options)
+        other.load_state_dict(made.state_dict())
+        assert torch.equal(other.embed_patch.weight, made.embed_patch.weight)
+        assert not torch.allclose(other(frames, seen), made(frames, seen), atol=1e-3)
 
 
 def test_sparse_attention_to_everything_is_dense_attention():

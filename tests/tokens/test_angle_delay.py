@@ -11,11 +11,11 @@ from channelfm.tokens.angle_delay import (
     angle_delay_frames,
     from_angle_delay_frames,
     mirrored_past,
+    observed_rms,
     phase_reference,
     sequence_frames,
     sequence_tokens,
     turning_error,
-    unit_rms,
 )
 
 
@@ -70,11 +70,16 @@ def test_tokens_are_ordered_by_time_angle_and_delay():
 
 def test_samples_are_scaled_each_for_itself_and_silence_stays():
     frames = angle_delay_frames(sequences(), 8) * torch.tensor([5.0, 0.0])[:, None, None, None]
-    scaled, rms = unit_rms(frames)
+    everything = torch.ones(frames.shape, dtype=torch.bool)
+    rms = observed_rms(frames, everything)
+    scaled = frames / rms
     assert scaled[0].abs().square().mean() == pytest.approx(1.0, rel=1e-5)
     assert (scaled[1] == 0).all()
     assert rms[1] == 1
-    assert torch.allclose(scaled * rms, frames)
+    half = everything.clone()
+    half[:, ::2] = False
+    louder = torch.where(half, frames, 7 * frames)
+    assert torch.allclose(observed_rms(louder, half), observed_rms(frames, half))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ estimate the noise by themselves; none needs training.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from channelfm.baselines.prediction.autoregression import (
     BinAutoregression,
@@ -18,6 +18,7 @@ from channelfm.baselines.prediction.hold import SampleAndHold
 from channelfm.baselines.prediction.kalman import KalmanFilter
 from channelfm.baselines.prediction.mirror import MirroredPast
 from channelfm.baselines.prediction.prony import MatrixPencil, SharedMatrixPencil
+from channelfm.errors import InputError
 from channelfm.tasks.prediction import SequencePredictor
 
 SEQUENCE_BASELINES: dict[str, Callable[[], SequencePredictor]] = {
@@ -32,6 +33,15 @@ SEQUENCE_BASELINES: dict[str, Callable[[], SequencePredictor]] = {
     "harmonic-pursuit": HarmonicPursuit,
 }
 
+
+def sequence_baselines(names: Sequence[str]) -> list[SequencePredictor]:
+    """The classical predictors of these row names; InputError that lists what there is for a name that is none."""
+    unknown = [name for name in names if name not in SEQUENCE_BASELINES]
+    if unknown:
+        raise InputError(f"no classical predictor '{unknown[0]}' of sequences; use: {', '.join(SEQUENCE_BASELINES)}")
+    return [SEQUENCE_BASELINES[name]() for name in names]
+
+
 __all__ = [
     "SEQUENCE_BASELINES",
     "BinAutoregression",
@@ -43,4 +53,5 @@ __all__ = [
     "SampleAndHold",
     "SharedAutoregression",
     "SharedMatrixPencil",
+    "sequence_baselines",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ Values = TypeVar("Values", NDArray[np.complex128], NDArray[np.float64])
 _RIDGE = 1e-9  # relative to the mean power of the pooled bins
 
 
-class Autoregression:
+class Autoregression(ABC):
     """Linear prediction x_t = a_1 x_(t-1) + ... + a_p x_(t-p) of completed frames in angle and delay.
 
     Coefficients come from forward and backward equations (the modified covariance method, Marple 1987, chapter 8) by
@@ -55,9 +56,9 @@ class Autoregression:
         products = self._pooled(lag_products(bins, order))
         return roll_out(bins, clamped(solve_prediction(products, self._ridge(products, noise, bins.shape[1]))), horizon)
 
+    @abstractmethod
     def _pooled(self, products: Complex128) -> Complex128:
         """Sums of products [N, row, col, F, p + 1, p + 1], with 1 for the size of axes that share coefficients."""
-        raise NotImplementedError
 
     def _ridge(self, products: Complex128, noise: Float, frames: int) -> Float:
         """Ridge [N, 1, 1, 1]; the products of many bins need none beside the noise that is in them."""

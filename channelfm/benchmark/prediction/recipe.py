@@ -6,24 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from channelfm.benchmark.recipe import Decibels, Seed
+from channelfm.benchmark.recipe import DataRecipe, Decibels, Seed
 from channelfm.config import Recipe
 
 Count = Annotated[int, Field(ge=1)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Speeds = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
-
-
-class SequenceSet(Recipe):
-    """The sequences of one split of a data set, a name in the tables.
-
-    ``dataset`` is a folder; with ``data_recipe`` it is generated there first (or finished, or reused).
-    """
-
-    name: str = Field(min_length=1)
-    dataset: str
-    data_recipe: str | None = None
-    split: Literal["train", "val", "test"] = "test"
 
 
 class TuningRecipe(Recipe):
@@ -35,14 +23,14 @@ class TuningRecipe(Recipe):
     """
 
     recipes: tuple[str, ...] = ()
-    sets: tuple[SequenceSet, ...] = ()
+    sets: tuple[DataRecipe, ...] = ()
     percent: tuple[Percent, ...] = (0, 1, 2, 10, 50, 100)
 
 
 class QuickPrediction(Recipe):
     """What ``--quick`` measures instead; null: what the recipe itself says. Nothing is tuned."""
 
-    sets: tuple[SequenceSet, ...] | None = Field(default=None, min_length=1)
+    sets: tuple[DataRecipe, ...] | None = Field(default=None, min_length=1)
     max_sequences: Count = 24
     snr_db: tuple[Decibels | None, ...] | None = Field(default=None, min_length=1)
     combs: tuple[Count, ...] | None = Field(default=None, min_length=1)
@@ -61,7 +49,7 @@ class PredictionRecipe(Recipe):
 
     name: str
     task: Literal["prediction"]
-    sets: tuple[SequenceSet, ...] = Field(min_length=1)
+    sets: tuple[DataRecipe, ...] = Field(min_length=1)
     context: Count = 10
     horizons: tuple[Count, ...] = Field(default=(1, 2, 4, 8), min_length=1)
     speed_bins: tuple[Speeds, ...] = Field(default=((0.0, 10.0), (10.0, 20.0), (20.0, 30.0)), min_length=1)

@@ -13,16 +13,17 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 from rich.progress import Progress
 
+from channelfm.benchmark.links import open_set, spread
 from channelfm.benchmark.prediction.measure import BATCH, Measured, measure
 from channelfm.benchmark.prediction.predictors import SequenceEntry, find_sequence_predictors
-from channelfm.benchmark.prediction.recipe import PredictionRecipe, SequenceSet
+from channelfm.benchmark.prediction.recipe import PredictionRecipe
 from channelfm.benchmark.prediction.report import write_prediction_report
 from channelfm.benchmark.prediction.rows import Cell, PredictionRow, rows_of
 from channelfm.benchmark.prediction.tuning import Tuned, tuned_networks
+from channelfm.benchmark.recipe import DataRecipe
 from channelfm.benchmark.run import progress_bar, versions
 from channelfm.config import load_recipe
-from channelfm.datasets import Dataset, open_dataset
-from channelfm.datasets.generate import generate
+from channelfm.datasets import Dataset
 from channelfm.datasets.sequences import Sequences, load_sequences
 from channelfm.errors import ChannelfmError, InputError
 from channelfm.records import write_atomically
@@ -51,7 +52,7 @@ class Case(NamedTuple):
 class Part:
     """One set while it is measured."""
 
-    settings: SequenceSet
+    settings: DataRecipe
     dataset: Dataset
     sequences: Sequences
     identity: str
@@ -74,7 +75,7 @@ def benchmark_prediction(
     entries = find_sequence_predictors(settings.predictors)  # a wrong name should not cost a data set first
     parts = [_open(item, settings, progress) for item in settings.sets]
     out = Path(out)
-    sources = {item.name: _dataset(item, progress) for item in settings.tuning.sets}
+    sources = {item.name: open_set(item, progress) for item in settings.tuning.sets}
     tuned = tuned_networks(settings.tuning, sources, out / "tuned")
     cases = [Case(snr_db, comb) for comb in settings.combs for snr_db in settings.snr_db]
     rows: list[PredictionRow] = []
@@ -193,27 +194,14 @@ class Worker:
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _open(item: SequenceSet, settings: PredictionRecipe, progress: bool) -> Part:
+def _open(item: DataRecipe, settings: PredictionRecipe, progress: bool) -> Part:
     """The sequences of a set, at most ``max_sequences``, evenly spaced, its data set generated first if need be."""
-    dataset = _dataset(item, progress)
+    dataset = open_set(item, progress)
     sequences = load_sequences(dataset, item.split, settings.context + max(settings.horizons))
-    chosen = np.linspace(0, len(sequences) - 1, min(len(sequences), settings.max_sequences)).round().astype(np.int64)
+    chosen = spread(np.arange(len(sequences)), settings.max_sequences)
     known = {"data": dataset.manifest.content_hash(), "split": item.split, "chosen": chosen.tolist()}
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     return Part(item, dataset, sequences.select(chosen), digest)
-
-
-def _dataset(item: SequenceSet, progress: bool) -> Dataset:
-    """The data set of a set, generated first if need be; InputError where it has not the set's split."""
-    if item.data_recipe is None:
-        dataset = open_dataset(item.dataset)
-    else:
-        dataset = generate(item.data_recipe, item.dataset, progress=progress)
-    if item.split not in dataset.splits:
-        raise InputError(
-            f"set '{item.name}': {item.dataset} has no split '{item.split}'; it has: {', '.join(dataset.splits)}"
-        )
-    return dataset
 
 
 def _seeds(settings: PredictionRecipe, case: Case) -> tuple[int, ...]:
