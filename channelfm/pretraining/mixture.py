@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from channelfm.baselines.prediction import sequence_baselines
 from channelfm.datasets.dataset import Dataset
 from channelfm.pretraining.sequence_recipe import MixtureObjective
-from channelfm.pretraining.sequences import chosen_sequences, score_prediction
+from channelfm.pretraining.sequences import chosen_sequences, fingerprint_of, score_prediction
 from channelfm.tasks.mixture_predictor import MixturePredictor, mixture_input
 from channelfm.tasks.prediction import prediction_examples
 from channelfm.tokens.angle_delay import angle_delay_frames
@@ -48,18 +48,38 @@ class MixtureBatch:
         return len(self.target)
 
 
-class MixtureSource:
-    """Predictions of candidates complex64 [N, candidate, horizon, angle, delay], noise [N] and what came instead."""
+class Predicted(NamedTuple):
+    """What candidates predicted, complex64 [N, candidate, horizon, angle, delay], the noise [N] they met, and what came
+    instead, complex64 [N, horizon, angle, delay]."""
 
-    def __init__(self, candidates: Tensor, noise: Tensor, target: Tensor) -> None:
-        self.candidates, self.noise, self.target = candidates, noise, target
+    candidates: Tensor
+    noise: Tensor
+    target: Tensor
+
+
+class MixtureSource:
+    """Sequences complex64 [S, T, row, col, F] to train on, each ``draws`` times with another noise and comb.
+
+    The candidates are asked when the first batch is drawn, so that a finished run costs nothing.
+    """
+
+    def __init__(self, recipe: PretrainRecipe, response: Complex) -> None:
+        self.recipe, self.response = recipe, response
 
     def __len__(self) -> int:
-        return len(self.target)
+        return mixture_of(self.recipe).draws * len(self.response)
 
     def fingerprint(self) -> str:
-        """SHA-256 over what came; what was predicted follows from it, the recipe and the code."""
-        return hashlib.sha256(np.ascontiguousarray(self.target.numpy()).tobytes()).hexdigest()
+        """SHA-256 over the sequences; what is predicted follows from them, the recipe and the code."""
+        return fingerprint_of(self.response)
+
+    @cached_property
+    def predicted(self) -> Predicted:
+        """What all candidates predict."""
+        return _predicted(self.recipe, self.response)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"predicted": self.predicted}  # worker processes shall not do it again
 
 
 def mixture_of(recipe: PretrainRecipe) -> MixtureObjective:
@@ -70,13 +90,13 @@ def mixture_of(recipe: PretrainRecipe) -> MixtureObjective:
 
 
 def mixture_data(recipe: PretrainRecipe, datasets: Sequence[Dataset]) -> tuple[MixtureSource, Complex]:
-    """What to train on, predicted by all candidates, and sequences of the split "val" (empty without one)."""
+    """What to train on, and sequences of the split "val" (empty without one)."""
     objective = mixture_of(recipe)
     training, validation = chosen_sequences(recipe, datasets, objective.frames, objective.samples)
-    return _predicted(recipe, training), validation
+    return MixtureSource(recipe, training), validation
 
 
-def _predicted(recipe: PretrainRecipe, response: Complex) -> MixtureSource:
+def _predicted(recipe: PretrainRecipe, response: Complex) -> Predicted:
     """Every sequence, ``draws`` times with another noise and comb."""
     objective = mixture_of(recipe)
     candidates = sequence_baselines(recipe.predictor.candidates)
@@ -94,7 +114,7 @@ def _predicted(recipe: PretrainRecipe, response: Complex) -> MixtureSource:
         guesses, noise = mixture_input(candidates, case.past, mask, objective.horizon)
         future = torch.from_numpy(case.future)
         parts.append((guesses, noise, angle_delay_frames(future, future.shape[4])))
-    return MixtureSource(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    return Predicted(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def draw_mixture(
@@ -103,11 +123,12 @@ def draw_mixture(
     """Samples ``numbers`` of a step's batch, at a few horizons that the batch shares."""
     chosen = [int(np.random.default_rng((recipe.seed, step, _SAMPLE, n)).integers(len(source))) for n in numbers]
     shared = np.random.default_rng((recipe.seed, step, _SAMPLE))
-    horizons = np.sort(shared.choice(source.target.shape[1], min(_HORIZONS, source.target.shape[1]), replace=False))
-    target = source.target[chosen][:, horizons]
+    candidates, noise, target = source.predicted
+    horizons = np.sort(shared.choice(target.shape[1], min(_HORIZONS, target.shape[1]), replace=False))
+    target = target[chosen][:, horizons]
     return MixtureBatch(
-        candidates=torch.view_as_real(source.candidates[chosen][:, :, horizons]).to(device),
-        noise=source.noise[chosen].to(device),
+        candidates=torch.view_as_real(candidates[chosen][:, :, horizons]).to(device),
+        noise=noise[chosen].to(device),
         target=torch.view_as_real(target).to(device),
         ahead=torch.from_numpy(horizons + 1).to(device),
         mask=torch.ones(target.shape, dtype=torch.bool, device=device),

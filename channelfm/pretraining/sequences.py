@@ -63,8 +63,13 @@ class SequenceSource:
 
     def fingerprint(self) -> str:
         """SHA-256 over all sequences."""
-        content = f"{self.response.shape}".encode() + np.ascontiguousarray(self.response).tobytes()
-        return hashlib.sha256(content).hexdigest()
+        return fingerprint_of(self.response)
+
+
+def fingerprint_of(response: Complex) -> str:
+    """SHA-256 over sequences."""
+    content = f"{response.shape}".encode() + np.ascontiguousarray(response).tobytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 def objective_of(recipe: PretrainRecipe) -> SequenceObjective:

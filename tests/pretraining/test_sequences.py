@@ -1,5 +1,7 @@
 """Masked modelling of sequences and the mixture of linear predictors: batches, losses, whole runs."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -195,7 +197,7 @@ def mixture_recipe():
 
 def test_a_mixture_learns_whom_to_believe(wave_sequences, mixture_recipe, tmp_path):
     sequences = wave_sequences(24)
-    source = mixture._predicted(mixture_recipe, sequences)
+    source = mixture.MixtureSource(mixture_recipe, sequences)
     assert len(source) == 2 * len(sequences)
     model = load_sequence_model(pretrain_from(mixture_recipe, source, sequences[:4], tmp_path / "run"))
     case = prediction_examples(wave_sequences(12, seed=5), 6, 2)
@@ -206,10 +208,23 @@ def test_a_mixture_learns_whom_to_believe(wave_sequences, mixture_recipe, tmp_pa
     assert error[0] < 0.01 * max(error[1:])
 
 
+def test_a_finished_mixture_asks_its_candidates_no_more(wave_sequences, mixture_recipe, tmp_path, monkeypatch):
+    sequences, recipe = wave_sequences(8), mixture_recipe.model_copy(update={"steps": 1})
+    first = pretrain_from(recipe, mixture.MixtureSource(recipe, sequences), NOTHING, tmp_path / "run")
+    sent = pickle.loads(pickle.dumps(mixture.MixtureSource(recipe, sequences)))
+
+    def refuse(*_):
+        raise AssertionError("predicted again")
+
+    monkeypatch.setattr(mixture, "_predicted", refuse)
+    assert pretrain_from(recipe, mixture.MixtureSource(recipe, sequences), NOTHING, tmp_path / "run") == first
+    assert len(sent.predicted.target) == len(sent) == 16
+
+
 def test_a_mixture_of_unknown_candidates(wave_sequences, mixture_recipe, tmp_path):
     sequences = wave_sequences(8)
     recipe = mixture_recipe.model_copy(update={"steps": 1})
-    folder = pretrain_from(recipe, mixture._predicted(recipe, sequences), NOTHING, tmp_path / "run")
+    folder = pretrain_from(recipe, mixture.MixtureSource(recipe, sequences), NOTHING, tmp_path / "run")
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("- ar-shared", "- crystal-ball", 1))
     with pytest.raises(InputError, match="crystal-ball"):
