@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from channelfm.datasets.dataset import Dataset, concatenate
 from channelfm.datasets.storage import PathChannels
 from channelfm.errors import InputError
-from channelfm.pretraining.mixture import mixture_data
+from channelfm.pretraining.mixture import MixtureSource
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.sequence_recipe import MixtureObjective, SequenceObjective
-from channelfm.pretraining.sequences import sequence_data
+from channelfm.pretraining.sequences import SequenceSource, chosen_sequences, split_sequences
 from channelfm.pretraining.source import ArraySource, PathSource, Source, TrainingSource, View
 
 TRAIN, VALIDATION = "train", "val"
@@ -22,11 +22,21 @@ TRAIN, VALIDATION = "train", "val"
 
 def training_data(recipe: PretrainRecipe, datasets: Sequence[Dataset]) -> tuple[TrainingSource, NDArray[np.complex64]]:
     """What a recipe trains on, and what it is validated with."""
-    if isinstance(recipe.objective, SequenceObjective):
-        return sequence_data(recipe, datasets)
-    if isinstance(recipe.objective, MixtureObjective):
-        return mixture_data(recipe, datasets)
+    if isinstance(recipe.objective, SequenceObjective | MixtureObjective):
+        return sequence_data(recipe, *split_sequences(datasets, recipe.objective.frames))
     return source_of(datasets), validation_grid(datasets, recipe.validation_links)
+
+
+def sequence_data(
+    recipe: PretrainRecipe, training: NDArray[np.complex64], validation: NDArray[np.complex64]
+) -> tuple[TrainingSource, NDArray[np.complex64]]:
+    """What a recipe of sequences trains on and is validated with, of all sequences complex64 [N, T, row, col, F]."""
+    objective = recipe.objective
+    assert isinstance(objective, SequenceObjective | MixtureObjective)
+    training, validation = chosen_sequences(recipe, objective.samples, training, validation)
+    if isinstance(objective, MixtureObjective):
+        return MixtureSource(recipe, training), validation
+    return SequenceSource(training), validation
 
 
 def source_of(datasets: Sequence[Dataset], split: str = TRAIN) -> Source:

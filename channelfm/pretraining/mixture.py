@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,9 +13,8 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from channelfm.baselines.prediction import sequence_baselines
-from channelfm.datasets.dataset import Dataset
 from channelfm.pretraining.sequence_recipe import MixtureObjective
-from channelfm.pretraining.sequences import chosen_sequences, fingerprint_of, score_prediction
+from channelfm.pretraining.sequences import fingerprint_of, score_prediction
 from channelfm.tasks.mixture_predictor import MixturePredictor, mixture_input
 from channelfm.tasks.prediction import prediction_examples
 from channelfm.tokens.angle_delay import angle_delay_frames
@@ -87,13 +85,6 @@ def mixture_of(recipe: PretrainRecipe) -> MixtureObjective:
     objective = recipe.objective
     assert isinstance(objective, MixtureObjective)
     return objective
-
-
-def mixture_data(recipe: PretrainRecipe, datasets: Sequence[Dataset]) -> tuple[MixtureSource, Complex]:
-    """What to train on, and sequences of the split "val" (empty without one)."""
-    objective = mixture_of(recipe)
-    training, validation = chosen_sequences(recipe, datasets, objective.frames, objective.samples)
-    return MixtureSource(recipe, training), validation
 
 
 def _predicted(recipe: PretrainRecipe, response: Complex) -> Predicted:

@@ -91,22 +91,19 @@ def sequences_of(datasets: Sequence[Dataset], split: str, frames: int) -> Sequen
     return join_sequences([load_sequences(dataset, split, frames) for dataset in datasets])
 
 
-def sequence_data(recipe: PretrainRecipe, datasets: Sequence[Dataset]) -> tuple[SequenceSource, Complex]:
-    """What to train on and what to validate with: sequences of the splits "train" and "val" (empty without one)."""
-    objective = objective_of(recipe)
-    training, validation = chosen_sequences(recipe, datasets, objective.frames, objective.samples)
-    return SequenceSource(training), validation
+def split_sequences(datasets: Sequence[Dataset], frames: int) -> tuple[Complex, Complex]:
+    """All sequences of the splits "train" and "val" (empty where no data set has one)."""
+    training = sequences_of(datasets, "train", frames).response
+    with_split = [dataset for dataset in datasets if "val" in dataset.splits]
+    return training, sequences_of(with_split, "val", frames).response if with_split else training[:0]
 
 
 def chosen_sequences(
-    recipe: PretrainRecipe, datasets: Sequence[Dataset], frames: int, samples: int | None
+    recipe: PretrainRecipe, samples: int | None, training: Complex, validation: Complex
 ) -> tuple[Complex, Complex]:
-    """Sequences to train on, ``samples`` evenly spaced ones or all, and up to ``validation_links`` to validate with."""
-    training = sequences_of(datasets, "train", frames).response
+    """Of sequences, ``samples`` to train on, evenly spaced, or all, and up to ``validation_links`` to validate with."""
     if samples is not None and samples > len(training):
         raise InputError(f"objective.samples = {samples}: there are {len(training)} sequences to train on")
-    with_split = [dataset for dataset in datasets if "val" in dataset.splits]
-    validation = sequences_of(with_split, "val", frames).response if with_split else training[:0]
     return _spread(training, samples or len(training)), _spread(validation, recipe.validation_links)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from channelfm.benchmark.prediction.predictors import SequenceEntry, find_sequence_predictor
@@ -11,11 +12,11 @@ from channelfm.benchmark.prediction.recipe import TuningRecipe
 from channelfm.config import load_recipe
 from channelfm.datasets import Dataset
 from channelfm.errors import InputError
-from channelfm.pretraining.data import training_data
+from channelfm.pretraining.data import sequence_data
 from channelfm.pretraining.loop import pretrain_from
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.sequence_recipe import MixtureObjective, SequenceObjective
-from channelfm.pretraining.sequences import sequences_of
+from channelfm.pretraining.sequences import split_sequences
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,21 @@ def tuned_networks(tuning: TuningRecipe, datasets: Mapping[str, Dataset], folder
     Raises InputError for a recipe without ``start_from`` and for a data set without a split "train".
     """
     found = []
+    loaded = cache(lambda name, frames: split_sequences([datasets[name]], frames))
     for source in tuning.recipes:
         plain = load_recipe(PretrainRecipe, source)
         if plain.start_from is None:
             raise InputError(f"tuning.recipes: '{source}' has no start_from: name the checkpoint that is tuned")
-        for name, dataset in datasets.items():
-            whole = len(sequences_of([dataset], "train", _objective(plain).frames))
+        for name in datasets:
+            sequences = loaded(name, _objective(plain).frames)
             for percent in tuning.percent:
                 if percent == 0:
                     checkpoint = plain.start_from
                 else:
-                    samples = max(1, round(whole * percent / 100))
+                    samples = max(1, round(len(sequences[0]) * percent / 100))
                     recipe = _few(plain, samples)
                     out = folder / f"{plain.predictor.name}--{name}--{percent:g}"
-                    checkpoint = str(pretrain_from(recipe, *training_data(recipe, [dataset]), out))
+                    checkpoint = str(pretrain_from(recipe, *sequence_data(recipe, *sequences), out))
                 found.append(Tuned(find_sequence_predictor(checkpoint, plain.predictor.name), name, percent))
     return found
 
