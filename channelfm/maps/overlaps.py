@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import shapely
 
-from channelfm.maps.areas import GRID_M, clean_area
+from channelfm.maps.areas import GRID_M, Area, clean_area
 from channelfm.maps.data import Footprint
 
 COVERED_SHARE = 0.9  # parts that cover this share of an outline describe the whole building
@@ -32,18 +32,19 @@ def outlines_of_parts(footprints: Sequence[Footprint]) -> dict[int, int]:
 
 
 def replace_outlines(footprints: Sequence[Footprint], owners: dict[int, int], skipped: Counter[str]) -> list[Footprint]:
-    """Drop outlines that their parts cover, and cut the parts that stand on the ground out of the others.
+    """Drop outlines that their parts cover, and cut the parts out of the others.
 
-    A part that floats above its outline (a roof, an antenna) does not replace what is below it.
+    A part that floats does so as well (OSM wiki, "Simple 3D Buildings"): below it is open, unless another part fills it.
+    Only one that begins at the top of its outline or above, where the map tells that top, stands on it.
     """
-    standing: dict[int, list[int]] = {}
+    parts: dict[int, list[Area]] = {}
     for part, outline in owners.items():
-        if footprints[part].min_height_m <= footprints[outline].min_height_m:
-            standing.setdefault(outline, []).append(part)
+        if _is_guess(footprints[outline]) or footprints[part].min_height_m < footprints[outline].height_m:
+            parts.setdefault(outline, []).append(footprints[part].area)
     kept: list[Footprint] = []
     for index, item in enumerate(footprints):
-        if index in standing:
-            covered = shapely.union_all([footprints[part].area for part in standing[index]], grid_size=GRID_M)
+        if index in parts:
+            covered = shapely.union_all(parts[index], grid_size=GRID_M)
             rest = shapely.difference(item.area, covered, grid_size=GRID_M)
             area = clean_area(rest) if rest.area > (1 - COVERED_SHARE) * item.area.area else None
             if area is None:

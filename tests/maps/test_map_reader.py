@@ -171,7 +171,21 @@ def test_an_outline_that_parts_cover_in_part_keeps_the_rest(city, ring):
     assert found["way/2"].height_m == 10.0
 
 
-def test_a_roof_part_does_not_replace_what_is_below_it(city, ring):
+def test_a_part_that_floats_replaces_its_outline_as_others_do(city, ring):
+    city.way(1, ring(0, 0, 40), building="yes", height="30")
+    city.way(2, ring(0, 0, 40), building__part="yes", min_height="6", height="30")  # a house on stilts
+    city.way(3, ring(100, 0, 40), building="yes", height="20")
+    city.way(4, ring(100, 0, 20), building__part="yes", building__min_level="2", height="20")  # a passage in a corner
+    city.way(5, ring(200, 0, 40), building="yes")  # how high it is, nobody knows
+    city.way(6, ring(200, 0, 40), building__part="yes", min_height="40", height="50")
+    found = by_id(read_map(city.write()))
+    assert set(found) == {"way/2", "way/3", "way/4", "way/6"}
+    assert (found["way/2"].min_height_m, found["way/2"].height_m) == (6.0, 30.0)
+    assert found["way/3"].area.area == pytest.approx(1200.0, rel=2e-3)
+    assert (found["way/4"].min_height_m, found["way/4"].area.area) == (6.0, pytest.approx(400.0, rel=2e-3))
+
+
+def test_a_part_on_the_roof_does_not_replace_what_is_below_it(city, ring):
     city.way(1, ring(0, 0, 40), building="yes", height="20")
     city.way(2, ring(0, 0, 40), building__part="roof", min_height="20", height="25")
     assert set(by_id(read_map(city.write()))) == {"way/1", "way/2"}
