@@ -23,7 +23,7 @@ Area: TypeAlias = Polygon | MultiPolygon
 
 def area_from_ring(ring: Line) -> Area | None:
     """Area inside a closed line [N, 2] by the even-odd rule; a bow tie becomes its two halves. None if none is left."""
-    return clean_area(_even_odd([ring]))
+    return clean_area(_even_odd(_loops([ring])))
 
 
 def area_from_members(outer: Sequence[Line], inner: Sequence[Line]) -> Area | None:
@@ -33,29 +33,32 @@ def area_from_members(outer: Sequence[Line], inner: Sequence[Line]) -> Area | No
     outer rings stays open, an outer ring within a hole is an island. Nothing outside of the outer rings is area. Lines
     that close no ring are ignored. None if no outer ring closes.
     """
-    outer_rings, inner_rings = _rings(outer), _rings(inner)
-    enclosed = shapely.union_all([loop for ring in outer_rings for loop in _loops(ring)], grid_size=GRID_M)
-    return clean_area(shapely.intersection(_even_odd([*outer_rings, *inner_rings]), enclosed, grid_size=GRID_M))
+    outer_loops, inner_loops = _loops(_rings(outer)), _loops(_rings(inner))
+    enclosed = _areas_alone(shapely.union_all(outer_loops, grid_size=GRID_M))
+    return clean_area(shapely.intersection(_even_odd([*outer_loops, *inner_loops]), enclosed, grid_size=GRID_M))
 
 
-def _even_odd(rings: Sequence[Line]) -> BaseGeometry:
-    """What an odd number of rings encloses."""
-    either = functools.partial(shapely.symmetric_difference, grid_size=GRID_M)
-    loops = [loop for ring in rings for loop in _loops(ring)]
+def _even_odd(loops: Sequence[BaseGeometry]) -> BaseGeometry:
+    """What an odd number of areas covers."""
+
+    def either(one: BaseGeometry, other: BaseGeometry) -> BaseGeometry:
+        return _areas_alone(shapely.symmetric_difference(one, other, grid_size=GRID_M))
+
     return functools.reduce(either, loops) if loops else Polygon()
 
 
-def _loops(ring: Line) -> list[BaseGeometry]:
-    """Areas of a closed line that is cut wherever it meets a point again."""
+def _loops(rings: Sequence[Line]) -> list[BaseGeometry]:
+    """Areas of closed lines that are cut wherever they meet a point of theirs again."""
     loops: list[BaseGeometry] = []
-    path: dict[tuple[float, ...], None] = {}  # in order; a set would have none
-    for point in map(tuple, ring.tolist()):
-        loop = [point]
-        while point in path:
-            loop.append(path.popitem()[0])
-        path[point] = None
-        if len(loop) >= 4:
-            loops.append(_valid(Polygon(loop)))
+    for ring in rings:
+        path: dict[tuple[float, ...], None] = {}  # in order; a set would have none
+        for point in map(tuple, ring.tolist()):
+            loop = [point]
+            while point in path:
+                loop.append(path.popitem()[0])
+            path[point] = None
+            if len(loop) >= 4:
+                loops.append(_valid(Polygon(loop)))
     return loops
 
 
@@ -115,7 +118,18 @@ def clean_area(geometry: BaseGeometry) -> Area | None:
 
 
 def _valid(geometry: BaseGeometry) -> BaseGeometry:
-    return shapely.make_valid(geometry, method="structure", keep_collapsed=False)
+    """The areas of a geometry whose rings may cross."""
+    if shapely.is_valid(geometry):
+        return _areas_alone(geometry)
+    return _areas_alone(shapely.make_valid(geometry, method="structure", keep_collapsed=False))
+
+
+def _areas_alone(geometry: BaseGeometry) -> BaseGeometry:
+    """A geometry without the lines to which spikes and slivers collapse: overlays refuse them beside areas."""
+    if geometry.geom_type in ("Polygon", "MultiPolygon"):
+        return geometry
+    parts = shapely.get_parts(shapely.get_parts(geometry))
+    return MultiPolygon([part for part in parts if part.geom_type == "Polygon"])
 
 
 def _polygonal(geometry: BaseGeometry) -> Area:

@@ -48,6 +48,11 @@ class RawMap:
     signals: set[int] = field(default_factory=set)
     box: Box | None = None
 
+    def take_box(self, west: float, south: float, east: float, north: float) -> None:
+        """Take the box that a file states; one without extent, or off the globe, says nothing."""
+        if -90.0 <= south < north <= 90.0 and max(abs(west), abs(east)) <= 180.0 and west != east:
+            self.box = (west, south, east, north)
+
     def add_way(self, number: int, refs: tuple[int, ...], tags: dict[str, str]) -> None:
         """Store a way. Overpass may repeat one without its tags or nodes: what either copy knows is kept."""
         wanted = tags if is_building(tags) or "highway" in tags else {}

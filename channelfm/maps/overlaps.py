@@ -34,8 +34,8 @@ def outlines_of_parts(footprints: Sequence[Footprint]) -> dict[int, int]:
 def replace_outlines(footprints: Sequence[Footprint], owners: dict[int, int], skipped: Counter[str]) -> list[Footprint]:
     """Drop outlines that their parts cover, and cut the parts out of the others.
 
-    A part that floats does so as well (OSM wiki, "Simple 3D Buildings"): below it is open, unless another part fills it.
-    Only one that begins at the top of its outline or above, where the map tells that top, stands on it.
+    A part that floats does so as well (OSM wiki, "Simple 3D Buildings"): what is below it is open, unless another part
+    fills it. Only one that begins at the top of its outline or above, where the map tells that top, stands on it.
     """
     parts: dict[int, list[Area]] = {}
     for part, outline in owners.items():

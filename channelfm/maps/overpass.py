@@ -1,29 +1,51 @@
-"""Overpass JSON (``[out:json]``) -> raw elements.
+"""Overpass answers -> raw elements: JSON (``[out:json]``) of any form, and XML with coordinates within its elements.
 
-Both common forms are read: nodes as elements of their own (``out body; >; out skel``), and coordinates within
-ways and relation members (``out geom``). Format: OSM wiki, "Overpass API/Overpass QL", section "Output format (out:)".
+Both common forms of JSON are read: nodes as elements of their own (``out body; >; out skel``), and coordinates within
+ways and relation members (``out geom``). XML of the latter form is no OSM XML any more, so pyosmium refuses it. Format:
+OSM wiki, "Overpass API/Overpass QL", section "Output format (out:)".
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+from xml.etree import ElementTree
 
 from channelfm.errors import InputError
 from channelfm.maps.elements import RawMap
 
 
 def parse_overpass(content: bytes, name: str) -> RawMap:
-    """Elements of an Overpass answer; ``name`` is the file's, for messages.
+    """Elements of an Overpass answer in JSON; ``name`` is the file's, for messages.
 
     Raises InputError on JSON that is truncated, foreign, or an answer that the server broke off.
     """
+    return _collected(_elements(content, name), name)
+
+
+def parse_overpass_geometry(content: bytes, name: str) -> RawMap:
+    """Elements of an Overpass answer in XML of the form ``out geom``, with coordinates in ways and members.
+
+    Raises InputError on XML that is truncated or declares entities.
+    """
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise InputError(f"{name}: declares a document type or entities, which maps need not; remove them")
+    try:
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter two: an encoding that is none
+        raise InputError(f"{name}: broken or truncated XML ({error}); download the answer again") from error
+    check_remark(root.findtext("remark", ""), name)
+    return _collected(map(_as_json, root), name)
+
+
+def _collected(elements: Iterable[Any], name: str) -> RawMap:
+    """A map of elements, as Overpass has them in JSON."""
     answer = _Answer()
-    for number, element in enumerate(_elements(content, name)):
+    for number, element in enumerate(elements):
         try:
             answer.add(element)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             problem = f"element {number} is no Overpass element ({type(error).__name__}: {error})"
             raise InputError(f"{name}: {problem}; download the answer again") from error
     raw = answer.raw
@@ -43,10 +65,38 @@ def _elements(content: bytes, name: str) -> list[Any]:
     if not isinstance(elements, list):
         found = f"JSON of type {answer['type']!r}" if isinstance(answer, dict) and "type" in answer else "foreign JSON"
         raise InputError(f"{name}: {found}, not an Overpass answer with its 'elements'; query with [out:json]")
-    remark = str(answer.get("remark", ""))
-    if "error" in remark:  # such as "runtime error: Query timed out": what came before it is incomplete
-        raise InputError(f"{name}: Overpass broke off ({remark}); query a smaller box or allow more time")
+    check_remark(str(answer.get("remark", "")), name)
     return elements
+
+
+def check_remark(remark: str, name: str) -> None:
+    """Raise InputError on the remark of a server that broke off, such as "runtime error: Query timed out": what came
+    before it is incomplete."""
+    if "error" in remark:
+        reason = " ".join(remark.split())
+        raise InputError(f"{name}: Overpass broke off ({reason}); query a smaller box or allow more time")
+
+
+def _as_json(element: ElementTree.Element) -> dict[str, Any]:
+    """An XML element as the same answer in JSON has it; all values are text."""
+    values: dict[str, Any] = {**element.attrib, "type": element.tag}
+    values["tags"] = {tag.get("k"): tag.get("v") for tag in element.iter("tag")}
+    if element.tag == "way":
+        values |= _line(element)
+    elif element.tag == "relation":
+        values["members"] = [{**member.attrib, **_line(member)} for member in element.iter("member")]
+    return values
+
+
+def _line(element: ElementTree.Element) -> dict[str, Any]:
+    """Node ids and coordinates of a way or member, as far as it has them."""
+    points = [point.attrib for point in element.iter("nd")]
+    line: dict[str, Any] = {}
+    if points and all("ref" in point for point in points):
+        line["nodes"] = [point["ref"] for point in points]
+    if any("lat" in point for point in points):
+        line["geometry"] = [point if "lat" in point else None for point in points]
+    return line
 
 
 class _Answer:
@@ -58,7 +108,7 @@ class _Answer:
         self._last_id = -(10**18)
 
     def add(self, element: dict[str, Any]) -> None:
-        """Store a node, a way or a relation; other types (areas, counts) are no part of a map."""
+        """Store a node, a way, a relation or the box; other types (areas, counts) are no part of a map."""
         kind = element["type"]
         if kind == "node" and "lat" in element:
             self._locate(int(element["id"]), element)
@@ -74,6 +124,8 @@ class _Answer:
                     self.raw.add_way(int(member["ref"]), self._refs(None, member["geometry"]), {})
             members = tuple((int(member["ref"]), str(member.get("role", ""))) for member in ways)
             self.raw.add_relation(int(element["id"]), members, _tags(element))
+        elif kind == "bounds":
+            self.raw.take_box(*(float(element[side]) for side in ("minlon", "minlat", "maxlon", "maxlat")))
 
     def _refs(self, nodes: Sequence[int] | None, geometry: Sequence[dict[str, float] | None] | None) -> tuple[int, ...]:
         """Node ids of a line; its geometry, if given, locates them. Points outside the queried box are null there:

@@ -1,4 +1,8 @@
-"""The one local metric projection of a scene: transverse Mercator about the middle of the region of interest."""
+"""The one local metric projection of a scene: transverse Mercator about the middle of the region of interest.
+
+Both ends are on WGS 84, so that the projection alone is the whole way; a ``pyproj.Transformer`` would look that up in a
+database, which takes longer than to project a map.
+"""
 
 from __future__ import annotations
 
@@ -70,14 +74,12 @@ def local_origin(box: Box) -> Origin:
 
 def to_local(lonlat: NDArray[np.float64], origin: Origin) -> NDArray[np.float64]:
     """(longitude, latitude) [N, 2] in degrees -> (x east, y north) [N, 2] in m, in the frame of ``origin``."""
-    transformer = pyproj.Transformer.from_crs("EPSG:4326", origin.crs, always_xy=True)
-    return np.stack(transformer.transform(lonlat[:, 0], lonlat[:, 1]), axis=-1)
+    return np.stack(pyproj.Proj(origin.crs)(lonlat[:, 0], lonlat[:, 1]), axis=-1)
 
 
 def to_geographic(points_xy: NDArray[np.float64], origin: Origin) -> NDArray[np.float64]:
     """Inverse of :func:`to_local`."""
-    transformer = pyproj.Transformer.from_crs(origin.crs, "EPSG:4326", always_xy=True)
-    return np.stack(transformer.transform(points_xy[:, 0], points_xy[:, 1]), axis=-1)
+    return np.stack(pyproj.Proj(origin.crs)(points_xy[:, 0], points_xy[:, 1], inverse=True), axis=-1)
 
 
 def local_bounds(box: Box, origin: Origin) -> tuple[float, float, float, float]:

@@ -1,19 +1,30 @@
 import bz2
 import gzip
 import json
+import re
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from channelfm.errors import InputError
-from channelfm.maps import read_map
+from channelfm.maps import files, read_map
 from channelfm.maps.elements import RawMap
+from channelfm.maps.files import map_date
 from channelfm.maps.overpass import parse_overpass
 
-NASTY = Path(__file__).parents[3] / "shared" / "osm" / "nasty"
+NASTY = (
+    "antimeridian_w42394837",
+    "empty_7bytes",
+    "incomplete_rel_missing_way",
+    "missing_node",
+    "mp_broken",
+    "mp_two_holes",
+    "negative_ids_gh",
+    "self_intersection",
+    "xml_105_incomplete_file",
+)
 NODES, SKELETON, GEOMETRY, MEMBERS = "nodes", "skeleton", "geometry", "members only"
 
 
@@ -55,6 +66,30 @@ def overpass_json(text: str, form: str) -> dict:
     return {"version": 0.6, "generator": "test", "osm3s": {"copyright": "ODbL"}, "elements": elements}
 
 
+def overpass_xml(text: str, form: str) -> str:
+    """The same as XML of the form ``out geom``."""
+    root = ElementTree.Element("osm", version="0.6", generator="Overpass API 0.7.62.1")
+    ElementTree.SubElement(root, "meta", osm_base="2026-02-03T04:05:06Z")
+    for item in overpass_json(text, form)["elements"]:
+        element = ElementTree.SubElement(root, item["type"], id=str(item["id"]))
+        ElementTree.SubElement(element, "bounds", minlat="48", minlon="11", maxlat="48", maxlon="11")
+        if item["type"] == "way":
+            _points(element, item.get("nodes"), item.get("geometry"))
+        for member in item.get("members", ()):
+            plain = {key: str(member[key]) for key in ("type", "ref", "role")}
+            _points(ElementTree.SubElement(element, "member", plain), None, member.get("geometry"))
+        for key, value in item.get("tags", {}).items():
+            ElementTree.SubElement(element, "tag", k=key, v=value)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
+
+
+def _points(element, nodes, geometry):
+    for index in range(len(nodes or geometry or ())):
+        ref = {} if nodes is None else {"ref": str(nodes[index])}
+        place = (geometry[index] if geometry else None) or {}
+        ElementTree.SubElement(element, "nd", ref | {key: str(value) for key, value in place.items()})
+
+
 @pytest.fixture
 def block(city, ring):
     """A city with a plain building, a split multipolygon with a hole, an old-style one, a part, a gap and a road."""
@@ -86,6 +121,59 @@ def test_every_form_of_an_overpass_answer_is_the_same_map_as_its_xml(block, tmp_
     assert found.roads == expected.roads
     assert found.skipped == expected.skipped
     assert (found.name, found.origin, found.bounds) == (expected.name, expected.origin, expected.bounds)
+
+
+@pytest.mark.parametrize("form", [GEOMETRY, MEMBERS])
+@pytest.mark.parametrize("opener", [open, gzip.open])
+def test_xml_with_coordinates_in_its_elements_is_the_same_map(block, tmp_path, form, opener):
+    expected = read_map(block.write())
+    path = tmp_path / "small.osm"
+    with opener(path, "wt") as file:
+        file.write(overpass_xml(block.text(), form))
+    found = read_map(path)
+    assert sorted(found.footprints, key=lambda item: item.osm_id) == sorted(
+        expected.footprints, key=lambda item: item.osm_id
+    )
+    assert (found.roads, found.skipped, found.bounds) == (expected.roads, expected.skipped, expected.bounds)
+    assert map_date(path) == "2026-02-03T04:05:06Z"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (r'\blat="[^"]*"', 'lat="NaN"', "the map holds no building"),
+        (r'\blat="[^"]*"', 'lat="north"', "element 1 is no Overpass element"),
+        (r'\bid="[^"]*"', 'id="one"', "element 1 is no Overpass element"),
+        ("<osm", "<!DOCTYPE a [<!ENTITY b 'c'>]><osm", "declares a document type"),
+        ("</osm>", "", "broken or truncated XML"),
+        (
+            "</osm>",
+            "<remark> runtime error: Query timed out </remark></osm>",
+            r"broke off \(runtime error.*smaller box",
+        ),
+    ],
+)
+def test_broken_xml_with_coordinates(block, tmp_path, old, new, message):
+    path = tmp_path / "small.osm"
+    path.write_text(re.sub(old, new, overpass_xml(block.text(), GEOMETRY)))
+    with pytest.raises(InputError, match=message) as caught:
+        read_map(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_plain_xml_that_the_server_broke_off(block, tmp_path):
+    path = tmp_path / "small.osm"
+    path.write_text(block.text().replace("</osm>", "<remark> runtime error: Query timed out </remark></osm>"))
+    with pytest.raises(InputError, match=r"broke off \(runtime error: Query timed out\)"):
+        read_map(path)
+
+
+def test_a_bomb_of_an_archive(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST_ANSWER_BYTES", 10_000_000)
+    path = tmp_path / "answer.json"
+    path.write_bytes(gzip.compress(b'{"elements": [' + b" " * 50_000_000))
+    with pytest.raises(InputError, match="holds more than 10000000 bytes"):
+        read_map(path)
 
 
 @pytest.mark.parametrize("opener", [gzip.open, bz2.open])
@@ -183,9 +271,8 @@ def test_any_json_gives_a_map_or_a_clear_error(elements):
     assert is_map_or_error_of_one_line(json.dumps({"elements": elements}).encode())
 
 
-@pytest.mark.skipif(not NASTY.is_dir(), reason="the shared maps are not beside this checkout")
-def test_a_real_answer_whatever_its_file_is_called():
-    path = NASTY / "overpass_json_named_osm_granada.osm"
+def test_a_real_answer_whatever_its_file_is_called(extract):
+    path = extract("nasty/overpass_json_named_osm_granada.osm")
     data = read_map(path)
     elements = json.loads(path.read_text())["elements"]
     nodes = {item["id"] for item in elements if item["type"] == "node"}
@@ -201,14 +288,12 @@ def test_a_real_answer_whatever_its_file_is_called():
     assert (data.origin.latitude_deg, data.origin.longitude_deg) == pytest.approx((37.178, -3.609), abs=0.01)
 
 
-@pytest.mark.skipif(not NASTY.is_dir(), reason="the shared maps are not beside this checkout")
-@pytest.mark.parametrize(
-    "name", sorted(path.name for path in NASTY.glob("*.osm") if "json" not in path.name) if NASTY.is_dir() else []
-)
-def test_nasty_files_give_a_map_or_a_clear_error(name):
-    if name == "self_intersection.osm":
-        (item,) = read_map(NASTY / name).footprints
+@pytest.mark.parametrize("name", NASTY)
+def test_nasty_files_give_a_map_or_a_clear_error(extract, name):
+    path = extract(f"nasty/{name}.osm")
+    if name == "self_intersection":
+        (item,) = read_map(path).footprints
         assert item.area.is_valid
         return
     with pytest.raises(InputError, match=r"no building|broken or truncated"):
-        read_map(NASTY / name)
+        read_map(path)

@@ -1,11 +1,13 @@
 import bz2
 import gzip
+import re
 from pathlib import Path
 
 import pytest
 
 from channelfm.errors import InputError
 from channelfm.maps import Roof, height_sources, read_map
+from channelfm.maps.files import map_date
 
 
 def by_id(data):
@@ -336,3 +338,43 @@ def test_a_box_without_buildings(city, ring):
     city.way(1, ring(0, 0, 20), building="yes")
     with pytest.raises(InputError, match="no usable building"):
         read_map(city.write(), (12.0, 48.0, 12.01, 48.01))
+
+
+@pytest.mark.parametrize("value", ["NaN", "inf", "-Infinity", "", " ", "north", "9" * 30, "48,0"])
+@pytest.mark.parametrize("key", ["lat", "lon", "minlat"])
+def test_coordinates_that_are_no_numbers_end_in_one_clear_line(city, ring, tmp_path, key, value):
+    city.bounds = '<bounds minlat="47.99" minlon="10.99" maxlat="48.01" maxlon="11.01"/>'
+    city.way(1, ring(0, 0, 20), building="yes", height="12")
+    path = tmp_path / "hostile.osm"
+    path.write_text(re.sub(rf' {key}="[^"]*"', f' {key}="{value}"', city.text(), count=1))
+    with pytest.raises(InputError, match=r"hostile\.osm: broken or truncated map file \(.*coordinate") as caught:
+        read_map(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_place_off_the_globe_counts_as_missing(city, ring):
+    city.way(1, ring(0, 0, 20), building="yes", height="12")
+    city.way(2, ring(30, 0, 20), building="yes", height="12")
+    city.nodes[0] = re.sub(r'lat="[^"]*"', 'lat="91.0"', city.nodes[0])
+    data = read_map(city.write())
+    assert set(by_id(data)) == {"way/2"}
+    assert data.skipped == {"building with missing nodes": 1}
+
+
+def test_a_header_box_without_extent_says_nothing(city, ring):
+    city.bounds = '<bounds minlat="48.0" minlon="11.0" maxlat="48.0" maxlon="11.0"/>'
+    city.way(1, ring(0, 0, 20), building="yes", height="12")
+    x_min, y_min, x_max, y_max = read_map(city.write()).bounds
+    assert (x_max - x_min, y_max - y_min) == pytest.approx((20.0, 20.0), abs=0.1)
+
+
+def test_the_date_of_a_map_is_stated_or_that_of_its_newest_line(city, ring, tmp_path):
+    city.way(1, ring(0, 0, 20), building="yes")
+    city.way(2, ring(30, 0, 20), building="yes")
+    path = city.write()
+    assert map_date(path) is None
+    for number, moment in ((0, "2021-07-10T17:30:57Z"), (1, "2019-01-01T00:00:00Z")):
+        city.ways[number] = city.ways[number].replace('version="1"', f'version="1" timestamp="{moment}"')
+    assert map_date(city.write()) == "2021-07-10T17:30:57Z"
+    path.write_text(city.text().replace("<node", '<meta osm_base="2026-01-01T00:00:00Z"/><node', 1))
+    assert map_date(path) == "2026-01-01T00:00:00Z"
