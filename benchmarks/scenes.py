@@ -1,16 +1,17 @@
-"""All maps of a folder as scenes: buildings, where their heights came from, triangles, time, and faults.
+"""All maps that are found by name as scenes: buildings, where their heights came from, triangles, time, and faults.
 
-    python -m benchmarks.scenes [--osm DIR]
+    python -m benchmarks.scenes [--maps DIR]
 
 Faults are meshes that are not watertight, and pairs of faces of different solids that coincide back to back; both
-must be 0. "Before" counts the triangles of the same buildings, each extruded on its own. Without --osm, the folder
-``shared/osm`` beside the checkout is taken. The last line is one JSON object.
+must be 0. "Before" counts the triangles of the same buildings, each extruded on its own. Without --maps, the maps are
+those that ``channelfm maps list`` lists. The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -19,21 +20,22 @@ from typing import Any
 from channelfm import scenes
 from channelfm.errors import InputError
 from channelfm.maps import read_map
+from channelfm.maps.source import FOLDER_VARIABLE, kept_maps
 from channelfm.scenes.extrusion import extrude, is_watertight
 from channelfm.scenes.inspection import coincident_faces
 
-EXTRACTS = Path(__file__).resolve().parents[2] / "shared" / "osm"
 SOURCES = ("height", "levels", "default")
 
 
 def main() -> None:
     """Print one row per map, then the sums."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--osm", type=Path, default=EXTRACTS, help="folder of OpenStreetMap extracts")
-    folder = parser.parse_args().osm
-    maps = sorted(path for path in folder.glob("*.osm*") if path.is_file())
+    parser.add_argument("--maps", help="folder of OpenStreetMap extracts, named like berlin.osm.gz")
+    if folder := parser.parse_args().maps:
+        os.environ[FOLDER_VARIABLE] = folder
+    maps = [kept.path for kept in kept_maps()]
     if not maps:
-        raise InputError(f"{folder}: holds no .osm, .osm.gz, .osm.bz2 or .osm.pbf; give another folder with --osm")
+        raise InputError("no map is kept; give a folder of them with --maps, or run: channelfm maps fetch berlin")
     print(f"{'map':32}{'buildings':>10}{'objects':>9}{'height':>8}{'levels':>8}{'default':>8}", end="")
     print(f"{'triangles':>11}{'before':>8}{'seconds':>9}{'leaks':>7}{'doubles':>9}{'pitched':>9}")
     rows = [_measure(path) for path in maps]

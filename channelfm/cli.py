@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from channelfm import cli_maps
+from channelfm.cli_maps import MapFolder, download_place, parse_box
 from channelfm.errors import ChannelfmError, InputError
 
 if TYPE_CHECKING:
@@ -65,6 +67,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(cli_maps.app)
+
 Setting = Annotated[
     list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a recipe's value: a.b=value.")
 ]
@@ -81,17 +85,21 @@ def _options(
 
 @app.command(epilog="Example: channelfm demo --osm monaco.osm.pbf --out runs/monaco")
 def demo(
-    osm: Annotated[Path | None, typer.Option(metavar="FILE", help="A map (.osm, .gz, .bz2, .pbf) for Munich.")] = None,
+    osm: Annotated[
+        str | None, typer.Option(metavar="FILE|CITY", help="A map, or a kept one's name, for Munich.")
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("runs/demo"),
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of flights, training and masks.")] = None,
     config: Annotated[str, typer.Option("--config", metavar="FILE", help="Another demo recipe.")] = "demo",
+    maps: MapFolder = None,
     settings: Setting = None,
 ) -> None:
     """Map to report in six steps: scene, flight, channels, training, evaluation, report."""
     from channelfm.benchmark.console import print_rows
     from channelfm.demo import run_demo
+    from channelfm.maps.source import located
 
-    results = run_demo(osm, out, seed, settings or (), config)
+    results = run_demo(None if osm is None else located(osm), out, seed, settings or (), config)
     print_rows(results["rows"])
 
 
@@ -99,7 +107,7 @@ def demo(
 def scene(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the scene goes.")],
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="A map: .osm, .gz, .bz2, .pbf or Overpass JSON.")
+        Path | None, typer.Argument(metavar="FILE|CITY", help="A map (.osm, .gz, .bz2, .pbf), or a kept one's name.")
     ] = None,
     place: Annotated[
         str | None, typer.Option(metavar="NAME|W,S,E,N", help="Download this place or box instead (OpenStreetMap).")
@@ -108,17 +116,18 @@ def scene(
     terrain: Annotated[Path | None, typer.Option(metavar="FILE", help="Ground heights: GeoTIFF or ASC.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of heights that the map does not tell.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print scene.json instead of a summary.")] = False,
+    maps: MapFolder = None,
 ) -> None:
     """Turn a map into meshes, a Sionna scene file, scene.json and a picture."""
     from channelfm import scenes
+    from channelfm.maps.source import located
     from channelfm.scenes.export import write_scene
     from channelfm.scenes.pictures import draw_scene
 
     if (file is None) == (place is None):
         raise InputError("give one map: a file, or --place to download")
-    built = scenes.from_osm(
-        file or _download(str(place), out), None if bbox is None else _parse_bbox(bbox), seed, terrain
-    )
+    source = download_place(str(place), out) if file is None else located(file)
+    built = scenes.from_osm(source, None if bbox is None else parse_box(bbox), seed, terrain)
     write_scene(built, out)
     draw_scene(built, out / "scene.png")
     if as_json:
@@ -141,6 +150,7 @@ def generate(
     dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on this Dask cluster instead.")] = None,
     dask_local: Annotated[int | None, typer.Option(min=1, metavar="N", help="Start N Dask workers here.")] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Make part I of N only (plain clusters).")] = None,
+    maps: MapFolder = None,
     config: Config = None,
     settings: Setting = None,
 ) -> None:
@@ -225,6 +235,7 @@ def benchmark(
     ),
     quick: Annotated[bool, typer.Option("--quick", help="Measure little, as the recipe says under 'quick'.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the rows here too.")] = None,
+    maps: MapFolder = None,
     config: Config = None,
     settings: Setting = None,
 ) -> None:
@@ -294,22 +305,6 @@ def _the_recipe(recipe: str | None, config: str | None) -> str:
     if (recipe is None) == (config is None):
         raise InputError("give one recipe, as argument or with --config FILE")
     return str(recipe if config is None else config)
-
-
-def _parse_bbox(text: str) -> tuple[float, float, float, float]:
-    try:
-        west, south, east, north = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(f"bbox {text}: give four numbers west,south,east,north in degrees") from error
-    return west, south, east, north
-
-
-def _download(place: str, folder: Path) -> Path:
-    """The map of a named place, or of a box written W,S,E,N, in the scene's folder."""
-    from channelfm.maps.download import download_map
-
-    is_box = place.count(",") == 3 and not any(letter.isalpha() for letter in place)
-    return download_map(_parse_bbox(place) if is_box else place, folder / "map.osm")
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

@@ -26,9 +26,8 @@ from channelfm.benchmark.report import ReportContent, write_report
 from channelfm.benchmark.run import Results, evaluate, versions, write_results
 from channelfm.checkpoints import load_reconstructor
 from channelfm.config import Recipe, load_recipe
-from channelfm.datasets.claim import recipe_identity
 from channelfm.datasets.dataset import Dataset
-from channelfm.datasets.generate import generate
+from channelfm.datasets.generate import generate, identity
 from channelfm.datasets.recipe import DatasetRecipe, SceneRecipe
 from channelfm.errors import InputError
 from channelfm.pretraining.loop import pretrain
@@ -80,7 +79,7 @@ def run_demo(
     """
     settings = read_demo(osm, seed, overrides, recipe)
     tell = _Teller(progress)
-    data_folder = out / f"data-{recipe_identity(settings.data)[:12]}"
+    data_folder = out / f"data-{identity(settings.data)[:12]}"
     dataset = generate(settings.data, data_folder, progress=progress, announce=tell.step)
     model_key = _key(settings.pretraining.content_hash(), dataset.manifest.content_hash())
     checkpoint = _train(settings, dataset, out / f"model-{model_key}", tell)

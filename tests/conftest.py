@@ -1,9 +1,15 @@
-"""Fixtures that several folders share: a small street map, a small scene, made-up channels."""
+"""Fixtures that several folders share: maps, a server that plays Overpass, a small scene, made-up channels."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -12,6 +18,84 @@ from channelfm.errors import DependencyError
 from channelfm.records import Channels, Scene, SceneObject
 
 METRES_PER_DEGREE = 111_320.0
+# The street maps that development uses are not part of the repository.
+EXTRACTS = Path(os.environ.get("CHANNELFM_MAPS") or Path(__file__).resolve().parents[2] / "shared" / "osm")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_maps_of_the_user(tmp_path_factory):
+    """Tests find no maps by name but those that they name a folder for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CHANNELFM_MAPS", raising=False)
+        patch.setenv("CHANNELFM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def extract():
+    """A file of the street maps that development uses, by its name; skips where it is not there."""
+
+    def find(name: str = "") -> Path:
+        if not (EXTRACTS / name).exists():
+            pytest.skip(f"the map {name or EXTRACTS} is not there; name the folder of such maps in CHANNELFM_MAPS")
+        return EXTRACTS / name
+
+    return find
+
+
+class MapServer(ThreadingHTTPServer):
+    """Plays Overpass (POST: ``answer``) and Nominatim (GET: ``places``) with ``status``; keeps what it was asked."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), _MapHandler)
+        self.answer, self.status, self.slow_s = answer, 200, 0.0
+        self.places: list[dict] = []
+        self.queries: list[str] = []
+        self.agents: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/api"
+
+    def handle_error(self, *_: object) -> None:
+        """Stay silent when a client hangs up."""
+
+
+class _MapHandler(BaseHTTPRequestHandler):
+    server: MapServer
+
+    def do_POST(self) -> None:
+        assert self.path == "/api/interpreter"
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.queries.append(parse_qs(body)["data"][0])
+        self.server.agents.append(self.headers["User-Agent"])
+        self._send(self.server.answer)
+
+    def do_GET(self) -> None:
+        self.server.queries.append(parse_qs(urlsplit(self.path).query)["q"][0])
+        self._send(json.dumps(self.server.places).encode())
+
+    def _send(self, content: bytes) -> None:
+        self.send_response(self.server.status)
+        self.end_headers()
+        for start in range(0, len(content), 200):
+            self.wfile.write(content[start : start + 200])
+            time.sleep(self.server.slow_s)
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture
+def overpass(monkeypatch, write_map, tmp_path):
+    """A server on this machine that plays Overpass and has the small street map; all downloads go there."""
+    answer = write_map(tmp_path / "answer.osm").read_text(encoding="utf-8")
+    notes = "<note>from www.openstreetmap.org, under ODbL</note><meta osm_base='2026-01-02T03:04:05Z'/>"
+    (tmp_path / "answer.osm").unlink()
+    with MapServer(answer.replace("><node", f">{notes}<node", 1).replace("'", '"').encode()) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        monkeypatch.setenv("CHANNELFM_OVERPASS", server.url)
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from channelfm.arrays import UPA
 from channelfm.datasets.dataset import Dataset
-from channelfm.datasets.manifest import COUNTED
+from channelfm.datasets.manifest import COUNTED, SceneEntry
 from channelfm.records import Channels, Scene, Trajectory, write_atomically
 
 CARD = "README.md"
@@ -109,13 +109,20 @@ def _row(*cells: object) -> str:
 def _origin(dataset: Dataset) -> str:
     methods = Counter(shard.method for shard in dataset.manifest.shards)
     lines = [f"- traced by: {', '.join(f'{name} ({count} shards)' for name, count in methods.items())}"]
-    lines += [f"- {scene.name}: {scene.attribution}" for scene in dataset.manifest.scenes if scene.attribution]
+    lines += [f"- {scene.name}: {_credit(scene)}" for scene in dataset.manifest.scenes if scene.attribution]
     if any("OpenStreetMap" in scene.attribution for scene in dataset.manifest.scenes):
         lines.append(
             "- The maps are under the Open Database License 1.0 (https://www.openstreetmap.org/copyright): "
             "keep this attribution in whatever is made from the data."
         )
     return "## Where it comes from\n\n" + "\n".join(lines)
+
+
+def _credit(scene: SceneEntry) -> str:
+    """Whom to credit for a scene, and which map it was."""
+    if scene.map is None:
+        return scene.attribution
+    return f"{scene.attribution}; data of {scene.map.date or 'unknown date'}, SHA-256 {scene.map.sha256}"
 
 
 def _settings(dataset: Dataset) -> str:

@@ -18,19 +18,35 @@ from channelfm.records import write_atomically
 
 MANIFEST = "manifest.json"
 RECIPE = "recipe.json"
+SCENE_FOLDER = "scenes"
 FORMAT = 2
 COUNTED = ("snapshots", "near_field", "line_of_sight", "without_path")
 
 
 @dataclass(frozen=True)
+class MapEntry:
+    """The map that a scene was made from: SHA-256 of the file, and the moment its data are of (ISO 8601), where the
+    file tells."""
+
+    sha256: str
+    date: str | None
+
+
+@dataclass(frozen=True)
 class SceneEntry:
     """A scene of the data set: the file of its record (None where channels came without a scene), the arrays in it by
-    the names of their stations, whom to credit for the map."""
+    the names of their stations, whom to credit for the map, and which map it was (None where there is none)."""
 
     name: str
     record: FileEntry | None
     arrays: dict[str, UPA]
     attribution: str
+    map: MapEntry | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it; a map that there is not is left out."""
+        values = dataclasses.asdict(self)
+        return values if self.map is not None else {key: value for key, value in values.items() if key != "map"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +97,7 @@ class Manifest:
             "identity": self.identity,
             "versions": self.versions,
             "counts": self.counts(),
-            "scenes": [dataclasses.asdict(scene) for scene in self.scenes],
+            "scenes": [scene.plain() for scene in self.scenes],
             "shards": [shard.plain() for shard in self.shards],
         }
 
@@ -124,9 +140,9 @@ _REMEDY = "run generate again with the same recipe, whole shards are kept"
 def decode_scene(item: dict[str, Any]) -> SceneEntry:
     """A scene's entry from its JSON values."""
     record = None if item["record"] is None else FileEntry(**item["record"])
-    return SceneEntry(
-        item["name"], record, {key: _array(value) for key, value in item["arrays"].items()}, item["attribution"]
-    )
+    arrays = {key: _array(value) for key, value in item["arrays"].items()}
+    made_from = MapEntry(**item["map"]) if item.get("map") else None
+    return SceneEntry(item["name"], record, arrays, item["attribution"], made_from)
 
 
 def _array(values: dict[str, Any]) -> UPA:

@@ -71,8 +71,10 @@ class SceneRecipe(Recipe):
 
     - ``builtin:NAME``, e.g. ``builtin:munich``;
     - ``osm:PATH``: a map file (relative to the working directory);
-    - ``city:NAME``: a crop of a city of the LAETwin-XL paper (``city:sydney-suburban`` of its outskirts), downloaded
-      once into the data set's folder; ``crop`` numbers the crops, each ``crop_m`` wide;
+    - ``map:NAME``, e.g. ``map:berlin``: a map that is found by its name (:mod:`channelfm.maps.source`), in a folder of
+      the user's or among those that ``channelfm maps fetch`` keeps;
+    - ``city:NAME``: the same for a crop of a city of the LAETwin-XL paper (``city:sydney-suburban`` of its outskirts),
+      which is downloaded where it is not kept yet; ``crop`` numbers the crops, each ``crop_m`` wide;
     - ``procedural:SEED`` or ``procedural:SEED/STYLE``;
     - ``threegpp:MODEL``: no scene at all but a stochastic model of TR 38.901, e.g. ``threegpp:cdl-c``.
 
@@ -83,7 +85,11 @@ class SceneRecipe(Recipe):
 
     name: Name
     source: Annotated[
-        str, Field(pattern=r"^(builtin:\w+|osm:.+|city:[a-z-]+|procedural:\d+(/[a-z]+)?|threegpp:(cdl-[a-e]|umi|uma))$")
+        str,
+        Field(
+            pattern=r"^(builtin:\w+|osm:.+|map:[a-z0-9.-]+|city:[a-z-]+|procedural:\d+(/[a-z]+)?"
+            r"|threegpp:(cdl-[a-e]|umi|uma))$"
+        ),
     ]
     bbox: tuple[float, float, float, float] | None = None
     region_m: tuple[float, float, float, float] | None = None
@@ -93,8 +99,13 @@ class SceneRecipe(Recipe):
 
     @property
     def kind(self) -> str:
-        """ "builtin", "osm", "city", "procedural" or "threegpp"."""
+        """ "builtin", "osm", "map", "city", "procedural" or "threegpp"."""
         return self.source.partition(":")[0]
+
+    @property
+    def has_map(self) -> bool:
+        """Whether it is made from a map file."""
+        return self.kind in ("osm", "map", "city")
 
     @property
     def where(self) -> str:

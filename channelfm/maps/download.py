@@ -1,9 +1,9 @@
-"""Download of a place or a box from OpenStreetMap: place names by OSMnx (Nominatim), maps from Overpass.
+"""Download of a box or a place from OpenStreetMap: maps from Overpass, the boxes of places by OSMnx (Nominatim).
 
 The Overpass query is our own. OSMnx's ``features_from_*`` return polygons and lose the relations, and its private
 request function retries a busy server without end, knows no limit of size, and redirects the process's name
-resolution. OSMnx's settings (server addresses, user agent, referer, further arguments of ``requests``) are kept to.
-The answer is stored as OSM XML, which ``read_map`` and also SUMO's netconvert read.
+resolution. So only names need OSMnx, whose settings for Nominatim are kept to. The answer is stored as OSM XML, which
+``read_map`` and also SUMO's netconvert read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import math
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -18,13 +19,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+import channelfm
 from channelfm.errors import DependencyError, InputError
 from channelfm.maps.elements import BUILDING_KEYS
+from channelfm.maps.files import LARGEST_ANSWER_BYTES
 from channelfm.maps.projection import Box, box_around, checked_box, local_origin
 from channelfm.records import write_atomically
 
+SERVER = "https://overpass-api.de/api"
+SERVER_VARIABLE = "CHANNELFM_OVERPASS"  # names another server's API in the environment
 CONNECT_TIMEOUT_S = 15.0
-LARGEST_ANSWER_BYTES = 500_000_000
 _CHUNK_BYTES = 1 << 13  # small: a read ends only when it is full, and time is looked at between reads
 _BUSY = (429, 502, 503, 504)
 
@@ -46,22 +50,27 @@ def download_map(
     out : the file, OSM XML; compressed if its name ends in ".gz". It appears whole or not at all. It keeps
         Overpass' note on OpenStreetMap and its licence, and the box, which ``read_map`` takes as the region.
     size_m : side of a square about a named place; None takes the place's own extent.
-    overpass_url : of the Overpass interpreter's API, such as "https://overpass-api.de/api"; None takes OSMnx's.
+    overpass_url : of the Overpass interpreter's API; None takes what CHANNELFM_OVERPASS in the environment names, else
+        "https://overpass-api.de/api".
     time_limit_s : for the whole answer, and for the server's work on it.
 
     Raises
     ------
-    DependencyError : OSMnx is missing, no connection, or the server is busy or broken.
+    DependencyError : no connection, a server that is busy or broken, or OSMnx is missing, which places by name need.
     InputError : an unknown place, a bad box or one above 50 km, an answer that is empty, above 500 MB, or too slow.
     """
-    osmnx = _import_osmnx()
-    box = checked_box(_place_box(osmnx, query, size_m, time_limit_s) if isinstance(query, str) else query)
+    box = checked_box(_place_box(query, size_m, time_limit_s) if isinstance(query, str) else query)
     local_origin(box)  # refuses what read_map would refuse
-    url = f"{(overpass_url or osmnx.settings.overpass_url).rstrip('/')}/interpreter"
-    content = _with_bounds(_checked(_fetch(osmnx, url, _overpass_query(box, time_limit_s), time_limit_s), url), box)
+    url = f"{(overpass_url or server()).rstrip('/')}/interpreter"
+    content = _with_bounds(_checked(_fetch(url, _overpass_query(box, time_limit_s), time_limit_s), url), box)
     out = Path(out)
     write_atomically(out, gzip.compress(content, mtime=0) if out.suffix == ".gz" else content)
     return out
+
+
+def server() -> str:
+    """Address of the Overpass API that is asked."""
+    return os.environ.get(SERVER_VARIABLE) or SERVER
 
 
 def _import_osmnx() -> ModuleType:
@@ -69,15 +78,16 @@ def _import_osmnx() -> ModuleType:
         import osmnx
     except ImportError as error:
         raise DependencyError(
-            f"downloading a map needs OSMnx ({error}); install it: pip install 'channelfm[maps]'"
+            f"a place's name needs OSMnx to be found ({error}); run: pip install 'channelfm[maps]', or give a box"
         ) from error
     return osmnx
 
 
-def _place_box(osmnx: ModuleType, place: str, size_m: float | None, time_limit_s: float) -> Box:
+def _place_box(place: str, size_m: float | None, time_limit_s: float) -> Box:
     """The box of a named place, by Nominatim."""
     import requests
 
+    osmnx = _import_osmnx()
     with _settings(osmnx, time_limit_s):
         try:
             if size_m is not None:
@@ -132,26 +142,16 @@ def _overpass_query(box: Box, time_limit_s: float) -> str:
     return f"{header}({ways})->.buildings;(.buildings;{relations}{parents}{roads})->.found;(.found;.found>;);out body;"
 
 
-def _fetch(osmnx: ModuleType, url: str, query: str, time_limit_s: float) -> bytes:
+def _fetch(url: str, query: str, time_limit_s: float) -> bytes:
     """The answer's body, within the limits of time and size."""
     import requests
 
-    settings = osmnx.settings
-    headers = {
-        "User-Agent": settings.http_user_agent,
-        "Referer": settings.http_referer,
-        "Accept-Language": settings.http_accept_language,
-    }
+    agent = {"User-Agent": f"channelfm/{channelfm.__version__}"}  # Overpass wants to know who asks
     stop = time.monotonic() + time_limit_s
     content = bytearray()
     try:
         with requests.post(
-            url,
-            data={"data": query},
-            headers=headers,
-            timeout=(CONNECT_TIMEOUT_S, time_limit_s),
-            stream=True,
-            **settings.requests_kwargs,
+            url, data={"data": query}, headers=agent, timeout=(CONNECT_TIMEOUT_S, time_limit_s), stream=True
         ) as response:
             response.raise_for_status()
             for chunk in response.iter_content(_CHUNK_BYTES):
@@ -172,7 +172,9 @@ def _unreachable(url: str, error: Exception) -> NoReturn:
     response = getattr(error, "response", None)
     status = None if response is None else response.status_code
     if status in _BUSY:
-        raise DependencyError(f"{url} is busy or limits its users (status {status}); try later or another server")
+        raise DependencyError(
+            f"{url} is busy or limits its users (status {status}); try later or name another in {SERVER_VARIABLE}"
+        )
     if status is not None:
         raise DependencyError(f"{url} refused the query (status {status}); check the address")
     reason = type(error).__name__

@@ -1,6 +1,9 @@
-"""The thirteen cities of the LAETwin-XL data set (its table II) as places to download.
+"""Places to download by name: the maps of the shipped recipes, and the thirteen cities of LAETwin-XL (its table II).
 
-The data set's paper crops its scenes "randomly within city limits", and suburban ones "from rural outskirts",
+A map's name stands for one box. ``MAPS`` has those of the fourteen extracts that the shipped recipes were made with;
+any other city of the paper is a square kilometre about its centre.
+
+LAETwin-XL's paper crops its scenes "randomly within city limits", and suburban ones "from rural outskirts",
 without giving coordinates. The centres here are therefore chosen: a dense central quarter, and, where the paper has
 a suburban set, a low-rise one at the outskirts. Scenes use this package's own projection, transverse Mercator about
 the middle of each map (:mod:`channelfm.maps.projection`); the paper projects by "the corresponding regional
@@ -19,6 +22,25 @@ from channelfm.errors import InputError
 from channelfm.maps.projection import Box, box_around, local_origin, to_geographic
 
 PRESET_SIZE_M = 1000.0  # side of a preset's square
+
+# west, south, east, north in degrees
+MAPS: dict[str, Box] = {
+    "baltimore": (-76.59980, 39.27548, -76.58820, 39.28452),
+    "beijing": (116.31814, 39.99848, 116.32986, 40.00752),  # Tsinghua
+    "berlin": (13.40870, 52.50070, 13.41790, 52.50510),  # Kreuzberg
+    "heidelberg": (8.69980, 49.40578, 8.71360, 49.41482),  # the old town
+    "helsinki": (24.93708, 60.16688, 24.95152, 60.17412),  # the centre
+    "kolkata": (88.40908, 22.57449, 88.41492, 22.57991),  # Salt Lake
+    "london": (-0.11092, 51.51248, -0.09648, 51.52152),  # Farringdon
+    "monaco": (7.42128, 43.73548, 7.43372, 43.74452),  # Monte Carlo
+    "nanjing": (118.77520, 32.03838, 118.78580, 32.04742),  # Xinjiekou
+    "new-york": (-73.99163, 40.74388, -73.97977, 40.75292),  # Midtown, about the Empire State Building
+    "paris": (2.34320, 48.87717, 2.35410, 48.88119),  # the ninth arrondissement
+    "singapore": (103.78250, 1.29340, 103.79890, 1.30670),  # One-North
+    "sydney": (151.20160, -33.87766, 151.20700, -33.87314),  # CBD
+    "tokyo": (139.69470, 35.63840, 139.70830, 35.64800),  # Shibuya and Ebisu
+}
+OTHER_NAMES = {"nyc": "new-york"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +70,24 @@ CITIES: dict[str, CityPreset] = {
 }
 
 
+def known_maps() -> list[str]:
+    """Names that :func:`map_box` knows."""
+    suburbs = (f"{name}-suburban" for name, city in CITIES.items() if city.suburban)
+    return sorted({*MAPS, *CITIES, *suburbs})
+
+
+def map_box(name: str) -> Box:
+    """(west, south, east, north) in degrees of a named map; "sydney-suburban" is a city's outskirts.
+
+    Raises InputError on a name that is not known.
+    """
+    if name not in known_maps():
+        raise InputError(f"no place is known as '{name}'; use one of {', '.join(known_maps())}, or give W,S,E,N")
+    return MAPS.get(name) or preset_box(name.removesuffix("-suburban"), suburban=name.endswith("-suburban"))
+
+
 def preset_box(name: str, *, suburban: bool = False) -> Box:
-    """(west, south, east, north) in degrees of a preset's 1 km square, ready for ``download_map`` and ``read_map``.
+    """(west, south, east, north) in degrees of 1 km about the centre of one of the paper's cities.
 
     Raises InputError on an unknown city, and on one without a suburban set.
     """
@@ -70,6 +108,11 @@ def crop_box(name: str, number: int, size_m: float) -> Box:
     middle = np.array([spiral_place(number)], dtype=np.float64) * size_m
     longitude, latitude = to_geographic(middle, local_origin(box))[0]
     return box_around(float(latitude), float(longitude), size_m)
+
+
+def crop_name(name: str, number: int, size_m: float) -> str:
+    """What the map of a crop is called: "nanjing-600m-0"."""
+    return f"{name}-{size_m:g}m-{number}"
 
 
 def spiral_place(number: int) -> tuple[int, int]:

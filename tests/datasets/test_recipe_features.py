@@ -151,26 +151,6 @@ def test_a_stochastic_model_takes_the_place_of_a_scene(make):
         dataset.scene()
 
 
-def test_a_city_is_downloaded_once(make, street_map, monkeypatch):
-    from channelfm.datasets.generate import sites
-
-    asked = []
-
-    def download(box, out):
-        asked.append(box)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(street_map.read_bytes())
-
-    monkeypatch.setattr(sites, "download_map", download)
-    dataset = make("scenes.0.source=city:nanjing")
-    assert len(asked) == 1
-    assert (dataset.folder / "maps" / "corner.osm").is_file()
-    (dataset.folder / "manifest.json").unlink()
-    (dataset.folder / "scenes" / "corner.json").unlink()
-    make("scenes.0.source=city:nanjing")
-    assert len(asked) == 1
-
-
 def test_the_card_tells_what_is_in_the_folder(made):
     card = (made / CARD).read_text(encoding="utf-8")
     for said in (

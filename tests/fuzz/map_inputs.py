@@ -153,7 +153,7 @@ def _elements() -> tuple[dict[int, tuple[float, float]], dict[int, tuple[list[in
         ways[way] = ([numbers.setdefault(corner, len(numbers) + 1) for corner in corners], {})
     ways[6][1].update({"building": "house", "height": "12.5 m", "roof:shape": "gabled", "roof:height": "3"})
     ways[7] = (ways[6][0], {"building:part": "yes", "min_height": "4", "building:levels": "3"})
-    street = [numbers.setdefault((x, -20), len(numbers) + 1) for x in (-50, 30, 200)]
+    street = [numbers.setdefault((x, 75), len(numbers) + 1) for x in (-50, 30, 200)]
     ways[10] = (street, {"highway": "residential", "oneway": "-1"})
     ring = ways.pop(1)[0]
     ways[1], ways[11] = (ring[:3], {}), (ring[2:], {})

@@ -9,7 +9,7 @@ import pytest
 
 from channelfm.errors import InputError
 
-INPUTS = 1000
+INPUTS = 400
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,13 @@
 """Downloads from a real HTTP server on this machine that plays Overpass and Nominatim."""
 
 import gzip
-import json
 import sys
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+import channelfm
 from channelfm.errors import DependencyError, InputError
 from channelfm.maps import download, download_map, preset_box, read_map
-
-osmnx = pytest.importorskip("osmnx", reason="needs OSMnx (extra maps)")
 
 BOX = (10.998, 47.999, 11.002, 48.001)
 NOTE = "The data included in this document is from www.openstreetmap.org. The data is made available under ODbL."
@@ -30,46 +24,6 @@ PLACE = {
 }
 
 
-class Server(ThreadingHTTPServer):
-    """Answers every query with ``answer`` and ``status``, and keeps what it was asked."""
-
-    def __init__(self, answer: bytes) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answer, self.status, self.slow_s = answer, 200, 0.0
-        self.places: list[dict] = [PLACE]
-        self.queries: list[str] = []
-        self.agents: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/api"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.server.queries.append(parse_qs(body)["data"][0])
-        self.server.agents.append(self.headers["User-Agent"])
-        assert self.path == "/api/interpreter"
-        self._send(self.server.answer)
-
-    def do_GET(self) -> None:
-        self.server.queries.append(parse_qs(urlsplit(self.path).query)["q"][0])
-        self._send(json.dumps(self.server.places).encode())
-
-    def _send(self, content: bytes) -> None:
-        self.send_response(self.server.status)
-        self.end_headers()
-        for start in range(0, len(content), 200):
-            self.wfile.write(content[start : start + 200])
-            time.sleep(self.server.slow_s)
-
-    def log_message(self, *_: object) -> None:
-        """Stay silent."""
-
-
 @pytest.fixture
 def answer(city, ring):
     city.way(1, ring(0, 0, 20), building="yes", height="12")
@@ -83,15 +37,17 @@ def answer(city, ring):
 
 
 @pytest.fixture
-def server(answer, monkeypatch):
-    with Server(answer) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        monkeypatch.setattr(osmnx.settings, "nominatim_url", running.url)
-        monkeypatch.setattr(osmnx.settings, "overpass_url", running.url)
-        yield running
-        running.shutdown()
-        thread.join()
+def server(overpass, answer):
+    overpass.answer = answer
+    return overpass
+
+
+@pytest.fixture
+def nominatim(server, monkeypatch):
+    osmnx = pytest.importorskip("osmnx", reason="needs OSMnx (extra maps)")
+    monkeypatch.setattr(osmnx.settings, "nominatim_url", server.url)
+    server.places = [PLACE]
+    return server
 
 
 def test_a_box_is_downloaded_and_read(server, tmp_path):
@@ -102,7 +58,7 @@ def test_a_box_is_downloaded_and_read(server, tmp_path):
     assert len(data.roads) == 1
     assert "OpenStreetMap" in data.attribution
     assert NOTE in path.read_text()
-    assert server.agents == [osmnx.settings.http_user_agent]
+    assert server.agents == [f"channelfm/{channelfm.__version__}"]
     assert [item.name for item in path.parent.iterdir()] == ["town.osm"]
 
 
@@ -129,7 +85,9 @@ def test_across_the_antimeridian_two_boxes_are_asked_for(server, tmp_path):
     assert 'minlon="179.9900000" maxlat="52.0100000" maxlon="-179.9900000"' in path.read_text()
 
 
-def test_a_named_place(server, tmp_path):
+def test_a_named_place(server, nominatim, tmp_path):
+    import osmnx
+
     path = download_map("Square, Town", tmp_path / "town.osm.gz")
     assert server.queries[0] == "Square, Town"
     assert "(47.9990000,10.9980000,48.0010000,11.0020000)" in server.queries[1]
@@ -139,13 +97,13 @@ def test_a_named_place(server, tmp_path):
     assert osmnx.settings.use_cache is True
 
 
-def test_a_square_about_a_named_place(server, tmp_path):
+def test_a_square_about_a_named_place(server, nominatim, tmp_path):
     download_map("Square, Town", tmp_path / "town.osm", size_m=1000)
     south, west, north, east = (float(value) for value in server.queries[1].split("](")[-1].split(")")[0].split(","))
     assert ((north - south) * 111_200, (east - west) * 74_600) == pytest.approx((1000, 1000), rel=2e-3)
 
 
-def test_an_unknown_place_and_a_point(server, tmp_path):
+def test_an_unknown_place_and_a_point(server, nominatim, tmp_path):
     server.places = []
     with pytest.raises(InputError, match="no place 'Nowhere' found"):
         download_map("Nowhere", tmp_path / "town.osm")
@@ -155,7 +113,7 @@ def test_an_unknown_place_and_a_point(server, tmp_path):
 
 
 @pytest.mark.parametrize("query", [BOX, "Square, Town"])
-def test_a_busy_server_is_an_error_at_once(server, tmp_path, query):
+def test_a_busy_server_is_an_error_at_once(server, nominatim, tmp_path, query):
     server.status = 429
     with pytest.raises(DependencyError, match=r"limits its users \(status 429\)"):
         download_map(query, tmp_path / "town.osm")
@@ -192,7 +150,7 @@ def test_limits_of_size_and_time(server, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_connection(server, tmp_path):
+def test_no_connection(server, nominatim, tmp_path):
     server.shutdown()
     server.server_close()
     for query in (preset_box("Berlin"), "Berlin"):
@@ -201,14 +159,15 @@ def test_no_connection(server, tmp_path):
 
 
 def test_another_server_and_bad_boxes(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(osmnx.settings, "overpass_url", "http://127.0.0.1:9/nothing")
+    monkeypatch.setenv("CHANNELFM_OVERPASS", "http://127.0.0.1:9/nothing")
     download_map(BOX, tmp_path / "town.osm", overpass_url=server.url + "/")
     for box, message in (((0.0, 0.0, 2.0, 2.0), "50 km"), ((0.0, 5.0, 1.0, 1.0), "south < north")):
         with pytest.raises(InputError, match=message):
             download_map(box, tmp_path / "large.osm")
 
 
-def test_without_osmnx(tmp_path, monkeypatch):
+def test_without_osmnx_boxes_are_downloaded_and_names_need_it(server, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "osmnx", None)
-    with pytest.raises(DependencyError, match=r"pip install 'channelfm\[maps\]'"):
-        download_map(BOX, tmp_path / "town.osm")
+    assert len(read_map(download_map(BOX, tmp_path / "town.osm")).footprints) == 2
+    with pytest.raises(DependencyError, match=r"pip install 'channelfm\[maps\]', or give a box"):
+        download_map("Square, Town", tmp_path / "place.osm")

@@ -4,6 +4,7 @@ import pytest
 
 from channelfm.errors import InputError
 from channelfm.maps import CITIES, preset_box
+from channelfm.maps.presets import MAPS, known_maps, map_box
 from channelfm.maps.projection import box_around, checked_box, local_bounds, local_origin
 
 
@@ -37,6 +38,18 @@ def test_suburban_quarters_lie_outside_the_dense_ones():
         if city.suburban:
             distance = np.hypot(*np.subtract(city.suburban, city.centre)) * 111.0
             assert 5.0 < distance < 80.0
+
+
+def test_every_known_name_has_one_box():
+    assert len(MAPS) == 14
+    for name in known_maps():
+        box = map_box(name)
+        local_origin(checked_box(box))
+        assert box == MAPS.get(name, box)
+    assert map_box("dubai") == preset_box("dubai")
+    assert map_box("sydney-suburban") == preset_box("sydney", suburban=True)
+    with pytest.raises(InputError, match=r"no place is known as 'atlantis'; use one of baltimore, .*W,S,E,N"):
+        map_box("atlantis")
 
 
 def test_names():

@@ -3,7 +3,6 @@ import itertools
 import os
 import subprocess
 import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,7 +16,6 @@ from channelfm.mobility import sumo_network
 from channelfm.mobility.airspace import open_airspace
 from channelfm.mobility.sumo_network import build_network
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "osm"
 PLACES = {"Berlin": (52.52, 13.4), "Sydney": (-33.87, 151.2), "Quito": (-0.01, -78.5)}
 STREETS, BLOCK_DEG = 4, 0.001
 
@@ -100,11 +98,9 @@ def test_crossings_lie_where_the_map_has_them(libsumo, tmp_path, place):
 
 
 @pytest.mark.parametrize("name", ["monaco_montecarlo_1km.osm.pbf", "berlin_kreuzberg_lehider.osm.gz"])
-def test_real_maps_are_aligned_within_a_decimetre(libsumo, tmp_path, name):
-    if not (SHARED / name).is_file():
-        pytest.skip("the shared street maps are not beside this checkout")
-    scene = scenes.from_osm(SHARED / name)
-    network, found = network_nodes(SHARED / name, scene, tmp_path)
+def test_real_maps_are_aligned_within_a_decimetre(libsumo, extract, tmp_path, name):
+    scene = scenes.from_osm(extract(name))
+    network, found = network_nodes(extract(name), scene, tmp_path)
     corners = shapely.union_all(shapely.points(np.array([point for road in scene.roads for point in road.points])))
     assert len(found) > 50
     assert shapely.distance(shapely.points(found), corners).max() < 0.1

@@ -1,6 +1,4 @@
-"""Real street maps, where the folder of extracts lies beside the checkout."""
-
-from pathlib import Path
+"""Real street maps, where the folder of extracts is there."""
 
 import pytest
 
@@ -8,7 +6,6 @@ from channelfm import scenes
 from channelfm.errors import InputError
 from channelfm.scenes.inspection import coincident_faces
 
-EXTRACTS = Path(__file__).resolve().parents[2] / "../shared/osm"
 MAPS = [
     "baltimore_1km.osm.pbf",
     "beijing_tsinghua_1km.osm.pbf",
@@ -37,15 +34,8 @@ NASTY = [
 ]
 
 
-def extract(name):
-    path = EXTRACTS / name
-    if not path.is_file():
-        pytest.skip(f"the map {name} is not beside the checkout")
-    return path
-
-
 @pytest.mark.parametrize("name", MAPS)
-def test_every_building_of_a_real_map_is_a_watertight_solid(name):
+def test_every_building_of_a_real_map_is_a_watertight_solid(extract, name):
     scene = scenes.from_osm(extract(name))
     assert len(scene.buildings) >= 60
     assert scene.roads
@@ -62,19 +52,19 @@ def test_every_building_of_a_real_map_is_a_watertight_solid(name):
 
 
 @pytest.mark.parametrize(("name", "message"), NASTY)
-def test_nasty_files_end_in_one_clear_line(name, message):
+def test_nasty_files_end_in_one_clear_line(extract, name, message):
     with pytest.raises(InputError, match=message) as caught:
         scenes.from_osm(extract(f"nasty/{name}"))
     assert "\n" not in str(caught.value)
 
 
-def test_overpass_json_is_read_whatever_its_name():
+def test_overpass_json_is_read_whatever_its_name(extract):
     scene = scenes.from_osm(extract("nasty/overpass_json_named_osm_granada.osm"))
     assert len(scene.buildings) > 50
     assert all(item.watertight for item in scene.buildings)
 
 
-def test_a_self_crossing_building_is_kept_as_its_parts():
+def test_a_self_crossing_building_is_kept_as_its_parts(extract):
     (building,) = scenes.from_osm(extract("nasty/self_intersection.osm")).buildings
     assert building.watertight
     assert building.volume_m3 > 0

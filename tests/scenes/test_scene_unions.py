@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,6 @@ from channelfm.scenes.assembly import assemble
 from channelfm.scenes.extrusion import extrude
 from channelfm.scenes.inspection import coincident_faces
 from channelfm.scenes.unions import join_touching
-
-EXTRACTS = Path(__file__).resolve().parents[2] / "../shared/osm"
 
 
 def block(name, area, top, bottom=0.0, material="concrete", roof=None):
@@ -245,11 +242,8 @@ def test_no_faces_back_to_back_in_an_invented_city(style):
     assert len(coincident_faces(scene)) == 0
 
 
-def test_no_faces_back_to_back_in_a_real_city():
-    path = EXTRACTS / "sydney_cbd_500m.osm.pbf"
-    if not path.is_file():
-        pytest.skip(f"the map {path.name} is not beside the checkout")
-    assert coplanar_opposite_pairs(scenes.from_osm(path)) == []
+def test_no_faces_back_to_back_in_a_real_city(extract):
+    assert coplanar_opposite_pairs(scenes.from_osm(extract("sydney_cbd_500m.osm.pbf"))) == []
 
 
 def test_the_search_finds_walls_back_to_back():

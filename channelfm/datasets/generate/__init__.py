@@ -21,6 +21,7 @@ from channelfm.config import load_recipe, parse_recipe, set_dotted
 from channelfm.datasets.card import write_card
 from channelfm.datasets.claim import claim_folder, library_versions, recipe_identity
 from channelfm.datasets.dataset import Dataset, open_dataset
+from channelfm.datasets.generate.maps import SceneMap, hashes, identity, identity_beside, scene_maps
 from channelfm.datasets.generate.units import Advance, Job, finished_scene
 from channelfm.datasets.generate.workers import Workforce, build_scenes, do_units
 from channelfm.datasets.manifest import MANIFEST, Manifest, SceneEntry
@@ -32,7 +33,7 @@ from channelfm.records import write_atomically
 from channelfm.scenes.pictures import draw_scene
 from channelfm.tracing.trace import Method, available_method
 
-__all__ = ["Workforce", "generate", "generate_part", "read_recipe"]
+__all__ = ["Workforce", "generate", "generate_part", "identity", "read_recipe"]
 
 Announce = Callable[[str, str], None]  # (stage, what it did)
 
@@ -52,8 +53,10 @@ def generate(
     this machine (one per core by default) or a Dask cluster; the bytes are the same. Units whose shard is whole are
     kept, so an interrupted run continues where it stopped, and a finished one returns at once.
 
-    Raises InputError if the recipe is not usable, if ``out`` holds another recipe or foreign files, if another run is
-    at work there, or if workers keep dying.
+    Maps that the recipe names are looked for as :mod:`channelfm.maps.source` says; a finished data set needs none.
+
+    Raises InputError if the recipe is not usable, if a map is missing, if ``out`` holds another recipe, one of other
+    maps or foreign files, if another run is at work there, or if workers keep dying.
     """
     say = announce or (lambda stage, text: None)
     run = _Run(recipe, out, overrides, say)
@@ -113,7 +116,8 @@ class _Run:
     ) -> None:
         self.recipe, self.folder, self.say = read_recipe(recipe, overrides), Path(out), say
         self.units, self.start = plan_units(self.recipe), time.perf_counter()
-        self.identity, self.versions = recipe_identity(self.recipe), library_versions()
+        self.maps: tuple[SceneMap, ...] = ()
+        self.identity, self.versions = "", library_versions()
 
     def finished(self) -> Dataset | None:
         """The data set, if this very recipe is complete and whole in the folder."""
@@ -121,7 +125,7 @@ class _Run:
             return None
         try:
             dataset = open_dataset(self.folder)
-            if dataset.manifest.identity != self.identity:
+            if dataset.manifest.identity != identity_beside(self.recipe, dataset.manifest):
                 return None  # claim_folder says what to do about another recipe
             dataset.verify()
         except IntegrityError:
@@ -130,8 +134,10 @@ class _Run:
 
     @contextlib.contextmanager
     def claimed(self, shared: bool) -> Iterator[None]:
-        """Claim the folder: parts share it with one another, a whole run with nobody."""
-        claim_folder(self.folder, self.recipe, self.identity, self.versions)
+        """Find the maps, and claim the folder: parts share it with one another, a whole run with nobody."""
+        self.maps = scene_maps(self.recipe)
+        self.identity = recipe_identity(self.recipe, hashes(self.maps))
+        claim_folder(self.folder, self.recipe, self.identity, self.versions, hashes(self.maps))
         handle = os.open(self.folder, os.O_RDONLY)
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, handle)
@@ -143,7 +149,7 @@ class _Run:
 
     def work(self, units: Sequence[Unit], force: Workforce, times_file: str, progress: bool) -> None:
         """Build the scenes and do the units that are not whole yet."""
-        job = Job(self.folder, self.recipe, self._method())
+        job = Job(self.folder, self.recipe, self._method(), self.maps)
         seconds: dict[str, float] = {}
         for scene in build_scenes(job, _scenes_of(units), force):
             self._announce(scene)

@@ -13,10 +13,9 @@ import numpy as np
 
 from channelfm import mobility, scenes
 from channelfm.arrays import UPA
+from channelfm.datasets.generate.maps import SceneMap
 from channelfm.datasets.recipe import ArrayRecipe, DatasetRecipe, FieldOfView, FlightRecipe, SceneRecipe, StationRecipe
 from channelfm.errors import InputError
-from channelfm.maps.download import download_map
-from channelfm.maps.presets import crop_box
 from channelfm.records import Scene, Trajectory
 from channelfm.scenes.surface import ground_height, height_raster, require_free
 
@@ -41,21 +40,16 @@ def derived_seed(seed: int, *names: str) -> int:
     return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
-def map_file(recipe: SceneRecipe, folder: Path) -> Path | None:
-    """The map that a scene is read from: the user's, or the one that is downloaded into the data set's folder."""
-    if recipe.kind == "osm":
-        return Path(recipe.where)
-    return folder / "maps" / f"{recipe.name}.osm" if recipe.kind == "city" else None
+def build_scene(recipe: SceneRecipe, seed: int, made_from: SceneMap | None) -> Scene:
+    """The scene that a recipe names, with its region of interest; ``made_from`` is its map, where it has one.
 
-
-def build_scene(recipe: SceneRecipe, seed: int, folder: Path) -> Scene:
-    """The scene that a recipe names, with its region of interest; the map of a city is downloaded once."""
-    file = map_file(recipe, folder)
-    if file is not None:
-        if recipe.kind == "city" and not file.is_file():
-            download_map(crop_box(recipe.where, recipe.crop, recipe.crop_m), file)
+    A scene of a map that was found by name is called by that name, wherever it was found.
+    """
+    if made_from is not None:
         terrain = None if recipe.terrain is None else Path(recipe.terrain)
-        scene = scenes.from_osm(file, bbox=recipe.bbox, seed=seed, terrain=terrain)
+        scene = scenes.from_osm(made_from.path, bbox=recipe.bbox, seed=seed, terrain=terrain)
+        if recipe.kind != "osm":
+            scene = dataclasses.replace(scene, name=recipe.where)
     elif recipe.kind == "builtin":
         scene = scenes.builtin(recipe.where)
     else:
@@ -144,9 +138,8 @@ def _box_before(view: FieldOfView, flight: str, scene: Scene, array: UPA) -> tup
 
 
 def plan_flight(
-    recipe: DatasetRecipe, flight: FlightRecipe, where: str, scene: Scene, array: UPA, folder: Path
+    recipe: DatasetRecipe, flight: FlightRecipe, where: str, scene: Scene, array: UPA, made_from: SceneMap | None
 ) -> Trajectory:
     """The movement of one flight of a recipe in the scene that the recipe calls ``where``."""
-    named = next(item for item in recipe.scenes if item.name == where)
     seed = flight.seed if flight.seed is not None else derived_seed(recipe.seed, where, flight.name)
-    return fly(flight, scene, array, seed, map_file(named, folder))
+    return fly(flight, scene, array, seed, None if made_from is None else made_from.path)

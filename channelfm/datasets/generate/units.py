@@ -22,13 +22,15 @@ from channelfm.arrays import UPA
 from channelfm.channels.compact import compress
 from channelfm.channels.stochastic import stochastic_channels
 from channelfm.channels.synthesis import observe
+from channelfm.datasets.generate.maps import SceneMap
 from channelfm.datasets.generate.sites import build_scene, derived_seed, place_array, plan_flight
-from channelfm.datasets.manifest import SceneEntry, decode_scene
+from channelfm.datasets.manifest import SCENE_FOLDER, MapEntry, SceneEntry, decode_scene
 from channelfm.datasets.plan import Unit
 from channelfm.datasets.recipe import DatasetRecipe, SceneRecipe
 from channelfm.datasets.shards import ShardEntry, store_record, write_shard
 from channelfm.datasets.storage import halved, with_paths
 from channelfm.errors import IntegrityError
+from channelfm.maps.files import map_date
 from channelfm.records import Channels, Paths, Scene, Trajectory, write_atomically
 from channelfm.tracing.sequences import birth_death_statistics, follow, trace_sequence
 from channelfm.tracing.trace import Method, Tracer
@@ -38,11 +40,16 @@ Advance = Callable[[int], None]  # told the number of snapshots just done
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker must know: the folder, the recipe, and the tracing method that "auto" came to."""
+    """What every worker must know: the folder, the recipe, the tracing method that "auto" came to, and the maps."""
 
     folder: Path
     recipe: DatasetRecipe
     method: Method
+    maps: tuple[SceneMap, ...]
+
+    def map_of(self, scene: str) -> SceneMap | None:
+        """The map that a scene is made from, if any."""
+        return next((item for item in self.maps if item.scene == scene), None)
 
 
 @dataclass(frozen=True)
@@ -77,11 +84,13 @@ def do_scene(job: Job, name: str) -> SceneEntry:
         arrays = {s.name: job.recipe.array.at(positions[s.name], s.orientation_rad) for s in stations}
         entry = SceneEntry(name, None, arrays, "")
     else:
-        scene = build_scene(recipe, derived_seed(job.recipe.seed, name), job.folder)
+        made_from = job.map_of(name)
+        scene = build_scene(recipe, derived_seed(job.recipe.seed, name), made_from)
         arrays = {station.name: place_array(job.recipe.array, scene, station) for station in stations}
-        stored = store_record(job.folder, f"scenes/{name}.safetensors", scene)
-        entry = SceneEntry(name, stored, arrays, scene.attribution)
-    content = json.dumps(dataclasses.asdict(entry), sort_keys=True, indent=1)
+        stored = store_record(job.folder, f"{SCENE_FOLDER}/{name}.safetensors", scene)
+        known = None if made_from is None else MapEntry(made_from.sha256, map_date(made_from.path))
+        entry = SceneEntry(name, stored, arrays, scene.attribution, known)
+    content = json.dumps(entry.plain(), sort_keys=True, indent=1)
     write_atomically(_scene_journal(job.folder, name), content.encode())
     return entry
 
@@ -158,7 +167,7 @@ def _scene_recipe(recipe: DatasetRecipe, name: str) -> SceneRecipe:
 
 
 def _scene_journal(folder: Path, name: str) -> Path:
-    return folder / "scenes" / f"{name}.json"
+    return folder / SCENE_FOLDER / f"{name}.json"
 
 
 @lru_cache(maxsize=4)
@@ -177,7 +186,7 @@ def _scene(job: Job, name: str) -> Scene:
 def _movement(job: Job, scene: str, station: str, flight: str) -> Trajectory:
     array: UPA = _scene_entry(job, scene).arrays[station]
     recipe = next(item for item in job.recipe.flights if item.name == flight)
-    return plan_flight(job.recipe, recipe, scene, _scene(job, scene), array, job.folder)
+    return plan_flight(job.recipe, recipe, scene, _scene(job, scene), array, job.map_of(scene))
 
 
 @lru_cache(maxsize=1)
