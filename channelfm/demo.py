@@ -27,7 +27,8 @@ from channelfm.benchmark.run import Results, evaluate, versions, write_results
 from channelfm.checkpoints import load_reconstructor
 from channelfm.config import Recipe, load_recipe
 from channelfm.datasets.dataset import Dataset
-from channelfm.datasets.generate import generate, identity
+from channelfm.datasets.generate import generate, identity, runnable
+from channelfm.datasets.manifest import MANIFEST
 from channelfm.datasets.recipe import DatasetRecipe, SceneRecipe
 from channelfm.errors import InputError
 from channelfm.pretraining.loop import pretrain
@@ -79,7 +80,9 @@ def run_demo(
     """
     settings = read_demo(osm, seed, overrides, recipe)
     tell = _Teller(progress)
-    data_folder = out / f"data-{identity(settings.data)[:12]}"
+    if not (_data_folder(out, settings.data) / MANIFEST).is_file():
+        settings = settings.model_copy(update={"data": runnable(settings.data)})
+    data_folder = _data_folder(out, settings.data)
     dataset = generate(settings.data, data_folder, progress=progress, announce=tell.step)
     model_key = _key(settings.pretraining.content_hash(), dataset.manifest.content_hash())
     checkpoint = _train(settings, dataset, out / f"model-{model_key}", tell)
@@ -96,6 +99,10 @@ def run_demo(
     _report(settings, dataset, predictors, results, out / "report.html")
     tell.step("report", f"{out / 'report.html'} and {out / 'results.json'}")
     return results
+
+
+def _data_folder(out: Path, recipe: DatasetRecipe) -> Path:
+    return out / f"data-{identity(recipe)[:12]}"
 
 
 def _key(*hashes: str) -> str:

@@ -30,6 +30,7 @@ def recipe_identity(recipe: DatasetRecipe, maps: Mapping[str, str]) -> str:
     for scene, values in zip(recipe.scenes, plain["scenes"], strict=True):
         if scene.has_map and scene.name in maps:
             values["source"] = "osm:" + maps[scene.name]
+        del values["fallback"], values["instead_of"]  # of what might have been
         if scene.terrain is not None:
             values["terrain"] = _contents(scene.terrain, f"scene '{scene.name}'", "give a GeoTIFF or ASC raster")
     for flight, values in zip(recipe.flights, plain["flights"], strict=True):

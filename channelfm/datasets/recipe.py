@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import re
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from channelfm.arrays import UPA, ElementPattern, Polarization
-from channelfm.config import Recipe
+from channelfm.config import Recipe, parse_recipe
 
 Positive = Annotated[float, Field(gt=0)]
 # names become parts of file names, joined by "--"
@@ -80,7 +82,8 @@ class SceneRecipe(Recipe):
 
     ``bbox`` (west, south, east, north in degrees) cuts a map; ``region_m`` (x_min, y_min, x_max, y_max) replaces the
     scene's region of interest, in which users move and on whose edge the array stands. ``terrain`` is a GeoTIFF or ASC
-    height raster under a map.
+    height raster under a map. ``fallback`` is the procedural source that takes the place of a ``builtin`` one where no
+    ray tracer runs; ``generate`` then writes the scene that it made under that name, ``instead_of`` the other.
     """
 
     name: Name
@@ -96,6 +99,14 @@ class SceneRecipe(Recipe):
     terrain: str | None = None
     crop: int = Field(default=0, ge=0)
     crop_m: Positive = 600.0
+    fallback: Annotated[str, Field(pattern=r"^procedural:\d+(/[a-z]+)?$")] | None = None
+    instead_of: str | None = None
+
+    @model_validator(mode="after")
+    def _falls_back_from_packaged_scenes_only(self) -> Self:
+        if self.fallback is not None and self.kind != "builtin":
+            raise ValueError(f"fallback is for builtin scenes, which need the ray tracer; {self.source} does not")
+        return self
 
     @property
     def kind(self) -> str:
@@ -249,6 +260,26 @@ class DatasetRecipe(Recipe):
                         raise ValueError(f"{kind} '{item.name}' names scene '{pattern}', which is not among {scenes}")
         return self
 
+    def with_fallbacks(self) -> DatasetRecipe:
+        """The recipe with the image method, and the fallback of every scene that has one in its place.
+
+        Such a scene has the fallback's name ("procedural-3"), so that no invented city goes by a real one's; flights and
+        stations follow. Raises InputError if another scene has that name.
+        """
+        names = {scene.name: re.sub("[:/]", "-", scene.fallback or scene.name) for scene in self.scenes}
+        values = self.model_dump(mode="json")
+        values["tracing"]["method"] = "images"
+        values["scenes"] = [
+            {"name": names[scene.name], "source": scene.fallback, "instead_of": scene.source}
+            if scene.fallback
+            else plain
+            for scene, plain in zip(self.scenes, values["scenes"], strict=True)
+        ]
+        for item in (*values["flights"], *values["stations"]):
+            if item["scenes"]:
+                item["scenes"] = [name for old, name in names.items() if _is_among(old, item["scenes"])]
+        return parse_recipe(DatasetRecipe, values, self.name)
+
     def stations_in(self, scene: str) -> tuple[StationRecipe, ...]:
         """The base stations of a scene; a recipe without ``stations`` has one, "bs", as its ``array`` says."""
         if not self.stations:
@@ -260,7 +291,7 @@ class DatasetRecipe(Recipe):
         return tuple(flight for flight in self.flights if _is_among(scene, flight.scenes))
 
 
-def _is_among(scene: str, patterns: tuple[str, ...]) -> bool:
+def _is_among(scene: str, patterns: Sequence[str]) -> bool:
     return not patterns or any(fnmatch.fnmatchcase(scene, pattern) for pattern in patterns)
 
 

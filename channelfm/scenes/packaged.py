@@ -37,7 +37,7 @@ def builtin(name: str = "munich") -> Scene:
 
     Raises DependencyError without sionna-rt, InputError on an unknown name.
     """
-    folder = _scenes_folder()
+    folder = scenes_folder()
     known = sorted(path.parent.name for path in folder.glob("*/*.xml") if path.stem == path.parent.name)
     if name not in known:
         raise InputError(f"no packaged scene '{name}'; use one of: {', '.join(known)}")
@@ -60,9 +60,15 @@ def builtin(name: str = "munich") -> Scene:
     )
 
 
-def _scenes_folder() -> Path:
-    """Folder of the packaged scenes; found without importing anything of sionna (that would start Dr.Jit)."""
-    found = importlib.util.find_spec("sionna")
+def scenes_folder() -> Path:
+    """Folder of the packaged scenes; found without importing anything of sionna (that would start Dr.Jit).
+
+    Raises DependencyError without sionna-rt.
+    """
+    try:
+        found = importlib.util.find_spec("sionna")
+    except ImportError:
+        found = None
     for place in (found.submodule_search_locations or []) if found else []:
         folder = Path(place) / "rt" / "scenes"
         if folder.is_dir():

@@ -21,6 +21,7 @@ from channelfm.config import load_recipe, parse_recipe, set_dotted
 from channelfm.datasets.card import write_card
 from channelfm.datasets.claim import claim_folder, library_versions, recipe_identity
 from channelfm.datasets.dataset import Dataset, open_dataset
+from channelfm.datasets.generate.fallback import runnable
 from channelfm.datasets.generate.maps import SceneMap, hashes, identity, identity_beside, scene_maps
 from channelfm.datasets.generate.units import Advance, Job, finished_scene
 from channelfm.datasets.generate.workers import Workforce, build_scenes, do_units
@@ -33,7 +34,7 @@ from channelfm.records import write_atomically
 from channelfm.scenes.pictures import draw_scene
 from channelfm.tracing.trace import Method, available_method
 
-__all__ = ["Workforce", "generate", "generate_part", "identity", "read_recipe"]
+__all__ = ["Workforce", "generate", "generate_part", "identity", "read_recipe", "runnable"]
 
 Announce = Callable[[str, str], None]  # (stage, what it did)
 
@@ -60,7 +61,7 @@ def generate(
     """
     say = announce or (lambda stage, text: None)
     run = _Run(recipe, out, overrides, say)
-    finished = run.finished()
+    finished = run.found()
     if finished is not None:
         say("scene", f"{', '.join(finished.scenes)}: stored in {run.folder}")
         say("flight", f"{len(finished.manifest.shards)} UAVs, {len(finished)} positions: stored")
@@ -90,7 +91,7 @@ def generate_part(
     if not 1 <= part <= parts:
         raise InputError(f"part {part} of {parts}: give i/n with i from 1 to n")
     run = _Run(recipe, out, overrides, announce or (lambda stage, text: None))
-    if (finished := run.finished()) is not None:
+    if (finished := run.found()) is not None:
         return finished
     with run.claimed(shared=True):
         units = share_of(run.units, part, parts)
@@ -131,6 +132,14 @@ class _Run:
         except IntegrityError:
             return None  # the units that are whole are kept, the others done again
         return dataset
+
+    def found(self) -> Dataset | None:
+        """The data set, if it is complete: of the recipe, or else of what can be made of it here, which it becomes."""
+        if (dataset := self.finished()) is not None:
+            return dataset
+        asked, self.recipe = self.recipe, runnable(self.recipe)
+        self.units = plan_units(self.recipe)
+        return None if self.recipe is asked else self.finished()
 
     @contextlib.contextmanager
     def claimed(self, shared: bool) -> Iterator[None]:
