@@ -263,8 +263,8 @@ class DatasetRecipe(Recipe):
     def with_fallbacks(self) -> DatasetRecipe:
         """The recipe with the image method, and the fallback of every scene that has one in its place.
 
-        Such a scene has the fallback's name ("procedural-3"), so that no invented city goes by a real one's; flights and
-        stations follow. Raises InputError if another scene has that name.
+        Such a scene has the fallback's name ("procedural-3"), so that no invented city goes by a real one's; flights
+        and stations follow. Raises InputError if another scene has that name.
         """
         names = {scene.name: re.sub("[:/]", "-", scene.fallback or scene.name) for scene in self.scenes}
         values = self.model_dump(mode="json")
