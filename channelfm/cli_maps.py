@@ -62,7 +62,7 @@ def fetch(
 ) -> None:
     """Download maps from OpenStreetMap and keep them, with hash, date and licence; recipes name them map:CITY."""
     from channelfm.maps.data import OSM_ATTRIBUTION
-    from channelfm.maps.presets import OTHER_NAMES, map_box
+    from channelfm.maps.presets import map_box, map_name
     from channelfm.maps.source import fetch_map
 
     if "," in places[0]:
@@ -72,8 +72,7 @@ def fetch(
     elif name is not None:
         raise InputError("--name is for boxes; cities have names")
     else:
-        cities = [OTHER_NAMES.get(place.lower(), place.lower()) for place in places]
-        boxes = {city: map_box(city) for city in cities}
+        boxes = {map_name(place): map_box(place) for place in places}
     for city, box in boxes.items():
         kept = fetch_map(city, box)
         print(f"{city}: {kept.path}, data of {kept.date}, SHA-256 {kept.sha256[:12]}")

@@ -40,7 +40,7 @@ MAPS: dict[str, Box] = {
     "sydney": (151.20160, -33.87766, 151.20700, -33.87314),  # CBD
     "tokyo": (139.69470, 35.63840, 139.70830, 35.64800),  # Shibuya and Ebisu
 }
-OTHER_NAMES = {"nyc": "new-york"}
+_OTHER_NAMES = {"nyc": "new-york"}
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,11 @@ CITIES: dict[str, CityPreset] = {
 }
 
 
+def map_name(text: str) -> str:
+    """The one name of a map: in lower case, and without abbreviations such as "nyc"."""
+    return _OTHER_NAMES.get(text.lower(), text.lower())
+
+
 def known_maps() -> list[str]:
     """Names that :func:`map_box` knows."""
     suburbs = (f"{name}-suburban" for name, city in CITIES.items() if city.suburban)
@@ -81,6 +86,7 @@ def map_box(name: str) -> Box:
 
     Raises InputError on a name that is not known.
     """
+    name = map_name(name)
     if name not in known_maps():
         raise InputError(f"no place is known as '{name}'; use one of {', '.join(known_maps())}, or give W,S,E,N")
     return MAPS.get(name) or preset_box(name.removesuffix("-suburban"), suburban=name.endswith("-suburban"))

@@ -23,7 +23,7 @@ from channelfm.errors import InputError
 from channelfm.maps.data import OSM_ATTRIBUTION
 from channelfm.maps.download import download_map, server
 from channelfm.maps.files import map_date
-from channelfm.maps.presets import OTHER_NAMES, known_maps
+from channelfm.maps.presets import known_maps, map_name
 from channelfm.maps.projection import Box
 from channelfm.records import write_atomically
 
@@ -62,7 +62,7 @@ def find_maps(names: Iterable[str]) -> dict[str, Path]:
     found = {name: look_up(name) for name in dict.fromkeys(names)}
     missing = [name for name, path in found.items() if path is None]
     if missing:
-        known = [name for name in missing if name in known_maps()]
+        known = [name for name in missing if map_name(name) in known_maps()]
         own = "" if known else f"W,S,E,N --name {missing[0]}"
         folder = os.environ.get(FOLDER_VARIABLE)
         raise InputError(
@@ -76,7 +76,7 @@ def find_maps(names: Iterable[str]) -> dict[str, Path]:
 def look_up(name: str) -> Path | None:
     """The file of a named map, or None; InputError where there are several in one folder."""
     for folder in _folders():
-        files = _maps_in(folder).get(name, [])
+        files = _maps_in(folder).get(map_name(name), [])
         if len(files) > 1:
             listed = " and ".join(file.name for file in files)
             raise InputError(f"{folder}: {listed} are both maps of '{name}'; keep one, or rename the other")
@@ -98,7 +98,7 @@ def _maps_in(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if (match := _MAP_FILE.fullmatch(path.name.lower())) and path.is_file():
-            found.setdefault(OTHER_NAMES.get(match[1], match[1]), []).append(path)
+            found.setdefault(map_name(match[1]), []).append(path)
     return found
 
 
@@ -107,7 +107,7 @@ def located(given: str | Path) -> Path:
     path, name = Path(given), str(given)
     if path.is_file() or not _NAME.fullmatch(name):
         return path
-    return find_map(name) if name in known_maps() or look_up(name) else path
+    return find_map(name) if map_name(name) in known_maps() or look_up(name) else path
 
 
 def fetch_map(name: str, box: Box) -> KeptMap:
@@ -118,7 +118,7 @@ def fetch_map(name: str, box: Box) -> KeptMap:
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"name '{name}': use lower-case letters, digits and hyphens, such as my-town")
-    folder = cache_folder()
+    folder, name = cache_folder(), map_name(name)
     if kept := _maps_in(folder).get(name):
         return describe(name, kept[0])
     found = describe(name, download_map(box, folder / f"{name}.osm.gz"))

@@ -38,6 +38,8 @@ def folder(tmp_path, monkeypatch):
 def test_a_file_is_a_map_of_the_name_that_it_begins_with(folder, file, name):
     (folder / file).touch()
     assert find_map(name) == folder / file
+    if name == "new-york":
+        assert find_map("nyc") == folder / file
 
 
 @pytest.mark.parametrize("file", ["berlin.json", ".berlin.osm.gz.x7", "berlin.osm.part", "east-berlin.osm", "berlin"])
