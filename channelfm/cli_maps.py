@@ -21,7 +21,7 @@ app = typer.Typer(
 
 
 def _search_in(context: typer.Context, folder: Path | None) -> Path | None:
-    """For the time of a command, let maps be found in a folder."""
+    """For the time of a command, let maps be found in a folder; the verbs themselves need not hear of it."""
     if folder is not None:
         context.with_resource(_environment("CHANNELFM_MAPS", str(folder)))
     return folder

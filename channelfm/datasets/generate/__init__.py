@@ -144,7 +144,7 @@ class _Run:
     @contextlib.contextmanager
     def claimed(self, shared: bool) -> Iterator[None]:
         """Find the maps, and claim the folder: parts share it with one another, a whole run with nobody."""
-        self.maps = scene_maps(self.recipe)
+        self.maps = scene_maps(self.recipe, lambda text: self.say("scene", text))
         self.identity = recipe_identity(self.recipe, hashes(self.maps))
         claim_folder(self.folder, self.recipe, self.identity, self.versions, hashes(self.maps))
         handle = os.open(self.folder, os.O_RDONLY)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from channelfm.datasets.recipe import DatasetRecipe, SceneRecipe
 from channelfm.errors import InputError
 from channelfm.maps.presets import crop_box, crop_name
 from channelfm.maps.source import fetch_map, find_map, find_maps, look_up
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,24 +28,29 @@ class SceneMap:
     sha256: str
 
 
-def scene_maps(recipe: DatasetRecipe) -> tuple[SceneMap, ...]:
-    """The maps of all scenes that have one; crops of cities that are not kept yet are downloaded.
+def scene_maps(recipe: DatasetRecipe, tell: Callable[[str], None] = _log.info) -> tuple[SceneMap, ...]:
+    """The maps of all scenes that have one; crops of cities that are not kept yet are downloaded, as ``tell`` hears.
 
     Raises InputError for a file that is not there, and for names without a map: it tells how to fetch them.
     """
     find_maps(scene.where for scene in recipe.scenes if scene.kind == "map")  # names all that are missing at once
-    return tuple(_described(scene, _file_of(scene)) for scene in recipe.scenes if scene.has_map)
+    found = []
+    for scene in recipe.scenes:
+        if scene.kind == "city" and look_up(_crop_name(scene)) is None:
+            kept = fetch_map(_crop_name(scene), crop_box(scene.where, scene.crop, scene.crop_m))
+            tell(f"{scene.name}: {kept.path} downloaded, data of {kept.date}")
+        if scene.has_map:
+            found.append(_described(scene))
+    return tuple(found)
 
 
 def maps_at_hand(recipe: DatasetRecipe) -> tuple[SceneMap, ...]:
     """Those of the maps that are here without a download."""
     found = []
     for scene in recipe.scenes:
-        if scene.kind == "city" and look_up(_crop_name(scene)) is None:
-            continue
         if scene.has_map:
             with contextlib.suppress(InputError):
-                found.append(_described(scene, _file_of(scene)))
+                found.append(_described(scene))
     return tuple(found)
 
 
@@ -66,11 +75,8 @@ def identity_beside(recipe: DatasetRecipe, manifest: Manifest) -> str:
 
 def _file_of(scene: SceneRecipe) -> Path:
     """The file of a scene that has a map."""
-    if scene.kind == "map":
-        return find_map(scene.where)
-    if scene.kind == "city":
-        name = _crop_name(scene)
-        return look_up(name) or fetch_map(name, crop_box(scene.where, scene.crop, scene.crop_m)).path
+    if scene.kind != "osm":
+        return find_map(scene.where if scene.kind == "map" else _crop_name(scene))
     path = Path(scene.where)
     if not path.is_file():
         raise InputError(f"scene '{scene.name}': {path}: no such file; give an .osm or .osm.pbf")
@@ -81,5 +87,6 @@ def _crop_name(scene: SceneRecipe) -> str:
     return crop_name(scene.where, scene.crop, scene.crop_m)
 
 
-def _described(scene: SceneRecipe, path: Path) -> SceneMap:
+def _described(scene: SceneRecipe) -> SceneMap:
+    path = _file_of(scene)
     return SceneMap(scene.name, path, hashlib.sha256(path.read_bytes()).hexdigest())
