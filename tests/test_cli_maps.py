@@ -104,6 +104,20 @@ def test_a_folder_of_maps_serves_every_verb_for_the_time_of_a_command(channelfm,
         assert "--maps" in channelfm(verb, "--help").output
 
 
+def test_a_benchmark_makes_its_data_set_from_such_a_folder(channelfm, recipe, write_map, tmp_path):
+    (tmp_path / "mine").mkdir()
+    write_map(tmp_path / "mine" / "my-town.osm")
+    part = {"dataset": str(tmp_path / "data"), "data_recipe": str(recipe), "split": "train"}
+    bench = {"name": "b", "sets": [part], "predictors": ["zero-filling"], "masks": [{"ratios": [0.5]}], "seeds": [0]}
+    (tmp_path / "bench.yaml").write_text(yaml.safe_dump(bench))
+    arguments = ("benchmark", tmp_path / "bench.yaml", "--out", tmp_path / "out")
+    assert_one_line(channelfm(*arguments), "channelfm maps fetch")
+    measured = channelfm(*arguments, "--maps", tmp_path / "mine")
+    assert measured.exit_code == 0, measured.stderr
+    again = channelfm(*arguments)  # the data set is there, so its map is asked for no more
+    assert again.exit_code == 0, again.stderr
+
+
 @pytest.mark.parametrize("verb", ["fetch", "list"])
 def test_help_with_an_example(channelfm, verb):
     assert f"Example: channelfm maps {verb}" in channelfm("maps", verb, "--help").output
