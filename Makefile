@@ -9,7 +9,7 @@ ARGS ?=
 setup: ## make .venv with the locked dependencies and a usable LLVM
 	@bash scripts/bootstrap.sh
 
-extras: ## as setup, and the optional parts: SUMO, 3GPP channels, map download, terrain, Dask
+extras: ## as setup, and the optional parts: SUMO, 3GPP channels, places by name, terrain, Dask
 	@bash scripts/bootstrap.sh --extras
 
 demo: setup ## street map to reconstructed channels; e.g. make demo ARGS="--osm FILE"
