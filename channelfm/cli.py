@@ -7,7 +7,6 @@ Modules load inside the verbs, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import sys
 import traceback
@@ -21,6 +20,7 @@ from typer.core import TyperGroup
 from channelfm import cli_maps
 from channelfm.cli_maps import MapFolder, download_place, parse_box
 from channelfm.errors import ChannelfmError, InputError
+from channelfm.processes import cores, share_cores
 
 if TYPE_CHECKING:
     from channelfm.datasets.dataset import Dataset
@@ -207,9 +207,6 @@ def pretrain(
     settings: Setting = None,
 ) -> None:
     """Train a model on the split "train" of data sets; interrupted runs resume."""
-    # Before torch loads OpenMP: threads that spin for long while they wait take the cores from those that work, such as
-    # the process that prepares batches (3 to 10 times slower where cores are shared).
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from channelfm.config import load_recipe
     from channelfm.datasets.dataset import open_dataset
     from channelfm.pretraining.data import training_data
@@ -357,7 +354,6 @@ def _print_checkpoint(folder: Path) -> None:
 
 
 def _print_environment() -> None:
-    import os
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
@@ -379,13 +375,14 @@ def _print_environment() -> None:
         print(f"LLVM: {error}")
     import torch
 
-    print(f"CPU: {os.cpu_count()} cores, {torch.get_num_threads()} torch threads")
+    print(f"CPU: {cores()} cores, {torch.get_num_threads()} torch threads")
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     print("GPU: " + (", ".join(devices) or "none"))
 
 
 def main() -> None:
     """Entry point of the ``channelfm`` command; SIGTERM ends it as Ctrl-C does, its worker processes with it."""
+    share_cores()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()
 

@@ -11,11 +11,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import numpy as np
-import pytest
+from channelfm.processes import share_cores
 
-from channelfm.errors import DependencyError
-from channelfm.records import Channels, Scene, SceneObject
+share_cores()  # as the command line does, before NumPy and PyTorch load
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from channelfm.errors import DependencyError  # noqa: E402
+from channelfm.records import Channels, Scene, SceneObject  # noqa: E402
 
 METRES_PER_DEGREE = 111_320.0
 # The street maps that development uses are not part of the repository.

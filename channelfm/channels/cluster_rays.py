@@ -76,6 +76,7 @@ def draw_rays(scenario: Scenario, array: UPA, user: User, steps: Float) -> Rays:
     """
     import torch
 
+    load_sionna()  # which says what is missing
     with seeded(user.seed) as generator:
         drawn = _draw_cdl(scenario, array) if scenario.is_cdl else _draw_system_level(scenario, array, user)
         shape = (*drawn.rays.aoa.shape, 4)
@@ -122,20 +123,6 @@ def seeded(seed: int) -> Iterator[Any]:
         yield generator
     finally:
         generator.set_state(before)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: how a matrix product is cut among several changes its last bits."""
-    load_sionna()
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Drawn:

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from channelfm.arrays import UPA
-from channelfm.channels.cluster_rays import Rays, Scenario, StochasticModel, User, draw_rays, one_thread
+from channelfm.channels.cluster_rays import Rays, Scenario, StochasticModel, User, draw_rays
 from channelfm.errors import InputError
+from channelfm.processes import one_thread
 from channelfm.records import Channels
 from channelfm.units import SPEED_OF_LIGHT
 

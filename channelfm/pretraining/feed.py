@@ -18,6 +18,7 @@ from channelfm.pretraining.batches import Batch
 from channelfm.pretraining.objectives import OBJECTIVES
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.source import TrainingSource
+from channelfm.processes import one_thread, workers
 
 AHEAD = 2  # batches that wait for the training beyond those being prepared
 _CPU = torch.device("cpu")
@@ -41,15 +42,8 @@ def feed(
     if not recipe.workers:
         yield (prepare(source, recipe, step, numbers, device) for step in steps)
         return
-    from loky import ProcessPoolExecutor
-
-    executor = ProcessPoolExecutor(
-        recipe.workers, env={"OMP_NUM_THREADS": "1"}, initializer=_remember, initargs=(source, recipe, numbers)
-    )
-    try:
+    with workers(recipe.workers, _remember, source, recipe, numbers) as executor:
         yield _ahead(executor, steps, recipe.workers + AHEAD, device)
-    finally:
-        executor.shutdown(wait=True, kill_workers=True)
 
 
 def _ahead(executor: Executor, steps: range, most: int, device: torch.device) -> Iterator[Batch]:
@@ -67,17 +61,6 @@ def _ahead(executor: Executor, steps: range, most: int, device: torch.device) ->
                 "the state that was saved last is kept, so that the run can go on from there"
             ) from error
         yield kind(*(torch.from_numpy(array).to(device) for array in arrays))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch work with one thread: how a sum is cut among threads changes its last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 _REMEMBERED: list[Any] = []  # in a worker process: source, recipe, numbers

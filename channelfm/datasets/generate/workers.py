@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, as_completed
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from channelfm.datasets.generate.units import Advance, Done, Job, do_scene, do_u
 from channelfm.datasets.manifest import SceneEntry
 from channelfm.datasets.plan import Unit
 from channelfm.errors import DependencyError, InputError
+from channelfm.processes import ALONE, cores, workers
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -59,36 +59,30 @@ def do_units(job: Job, units: Sequence[Unit], force: Workforce, advance: Advance
 
 def _spread(work: Callable[[Job, Task], Result], job: Job, tasks: Sequence[Task], force: Workforce) -> Iterator[Result]:
     if force.dask is None and force.dask_local is None:
-        count = min(force.processes or os.cpu_count() or 1, len(tasks))
+        count = min(force.processes or cores(), len(tasks))
         return _on_processes(work, job, tasks, count)
     return _on_dask(work, job, tasks, force)
 
 
 def _on_processes(work: Callable[[Job, Task], Result], job: Job, tasks: Sequence[Task], count: int) -> Iterator[Result]:
     """On ``count`` processes; those that die (killed, out of memory) are replaced and their tasks done again."""
-    from loky import ProcessPoolExecutor
-
     left, deaths = list(tasks), 0
     while left:
-        executor = ProcessPoolExecutor(
-            count, env={"OMP_NUM_THREADS": "1"}, initializer=_share_the_machine, initargs=(job, count)
-        )
-        futures = {executor.submit(work, job, task): task for task in left}
-        try:
-            for future in as_completed(futures):
-                result = future.result()
-                left.remove(futures[future])
-                deaths = 0
-                yield result
-        except BrokenExecutor as error:
-            deaths += 1
-            if deaths == DEATHS_IN_A_ROW:
-                raise InputError(
-                    f"workers died {deaths} times in a row, probably for want of memory; "
-                    "run again with fewer --workers, whole units are kept"
-                ) from error
-        finally:
-            executor.shutdown(wait=True, kill_workers=True)
+        with workers(count, _share_the_machine, job, count) as executor:
+            futures = {executor.submit(work, job, task): task for task in left}
+            try:
+                for future in as_completed(futures):
+                    result = future.result()
+                    left.remove(futures[future])
+                    deaths = 0
+                    yield result
+            except BrokenExecutor as error:
+                deaths += 1
+                if deaths == DEATHS_IN_A_ROW:
+                    raise InputError(
+                        f"workers died {deaths} times in a row, probably for want of memory; "
+                        "run again with fewer --workers, whole units are kept"
+                    ) from error
 
 
 def _share_the_machine(job: Job, count: int) -> None:
@@ -96,7 +90,7 @@ def _share_the_machine(job: Job, count: int) -> None:
     if job.method == "near-field":
         from channelfm.tracing.sionna import limit_threads
 
-        limit_threads(max(1, (os.cpu_count() or 1) // count))
+        limit_threads(max(1, cores() // count))
 
 
 def _on_dask(
@@ -111,7 +105,9 @@ def _on_dask(
     with contextlib.ExitStack() as stack:
         address: Any = force.dask
         if address is None:
-            cluster = dask.LocalCluster(n_workers=force.dask_local, threads_per_worker=1, dashboard_address=None)
+            cluster = dask.LocalCluster(
+                n_workers=force.dask_local, threads_per_worker=1, dashboard_address=None, env=ALONE
+            )
             address = stack.enter_context(cluster)
         try:
             client = stack.enter_context(dask.Client(address, timeout=CONNECTING_S))
