@@ -123,14 +123,6 @@ def read_config(folder: str | Path) -> CheckpointConfig:
     return parse_recipe(CheckpointConfig, values, str(path))
 
 
-def is_checkpoint_of(folder: str | Path, provenance: dict[str, str]) -> bool:
-    """Whether a whole checkpoint with these provenance entries is in the folder."""
-    if not (Path(folder) / CONFIG).is_file():
-        return False
-    network_config = load_checkpoint(folder)[1]
-    return all(network_config.provenance.get(key) == value for key, value in provenance.items())
-
-
 def packaged_models() -> list[str]:
     """Names of the checkpoints that ship with the package."""
     return sorted(folder.parent.name for folder in _PACKAGED.glob(f"*/{CONFIG}"))

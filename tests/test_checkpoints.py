@@ -16,7 +16,6 @@ from channelfm.checkpoints import (
     CARD,
     CONFIG,
     WEIGHTS,
-    is_checkpoint_of,
     load_checkpoint,
     load_model,
     load_reconstructor,
@@ -82,12 +81,6 @@ def test_equal_weights_write_equal_bytes(folder, tmp_path):
     again = save_checkpoint(tmp_path / "again", network, RECIPE, {"data_sha256": "abc"})
     for name in (WEIGHTS, CONFIG):
         assert (folder / name).read_bytes() == (again / name).read_bytes()
-
-
-def test_provenance_is_compared(folder, tmp_path):
-    assert is_checkpoint_of(folder, {"data_sha256": "abc"})
-    assert not is_checkpoint_of(folder, {"data_sha256": "other"})
-    assert not is_checkpoint_of(tmp_path / "none", {})
 
 
 @pytest.mark.parametrize("place", [10, 200, -3])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,19 @@ def claim_folder(
         for journal in (folder / SCENE_FOLDER).glob("*.json"):
             journal.unlink(missing_ok=True)
     write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
+
+
+@contextlib.contextmanager
+def at_work(folder: Path, shared: bool = False) -> Iterator[None]:
+    """Be the only run in a folder, or one of those that share it; InputError where another is at work there."""
+    handle = os.open(folder, os.O_RDONLY)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, handle)
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{folder}: another run is at work here; wait for it or stop it") from error
+        yield
 
 
 def _identity_of(path: Path) -> str | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -21,25 +20,32 @@ from channelfm.models.zoo import build
 from channelfm.pretraining.origins import teacher_of
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.state import Trained, TrainingState, averaged, whole_tensors
+from channelfm.processes import end_with_parent
 
 NETWORK, CRITIC = "network", "critic"
+_STARTER = "CHANNELFM_STARTER"  # number of the process that starts others
 _REMEDY = (
     "lower learning_rate or gradient_clip, or use precision 32-true; the state that was saved last is kept, so that "
     "the run can go on from there"
 )
 
 
-def launch(recipe: PretrainRecipe, logs: Path) -> Fabric:
-    """Fabric on the recipe's machines, its processes started."""
+def launch(recipe: PretrainRecipe) -> Fabric:
+    """Fabric on the recipe's machines, its processes started; those end with the one that started them."""
+    if starter := os.environ.pop(_STARTER, None):
+        end_with_parent(int(starter))
     fabric = Fabric(
         accelerator=recipe.accelerator,
         strategy=_sharding(recipe) if recipe.strategy == "fsdp" else recipe.strategy,
         devices=recipe.devices,
         num_nodes=recipe.num_nodes,
         precision=recipe.precision,
-        loggers=TensorBoardLogger(root_dir=logs, name="", version=""),
     )
-    fabric.launch()
+    os.environ[_STARTER] = str(os.getpid())  # Fabric starts its processes with the very command of this one
+    try:
+        fabric.launch()
+    finally:
+        del os.environ[_STARTER]
     return fabric
 
 

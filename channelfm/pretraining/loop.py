@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,24 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from channelfm.checkpoints import is_checkpoint_of, save_checkpoint
+from channelfm.checkpoints import CONFIG, WEIGHTS, load_checkpoint, read_config, save_checkpoint
+from channelfm.datasets.claim import at_work
 from channelfm.errors import ChannelfmError, InputError
 from channelfm.pretraining.batches import Batch
+from channelfm.pretraining.events import EventLog
 from channelfm.pretraining.feed import feed
 from channelfm.pretraining.history import History
+from channelfm.pretraining.identity import Identity
 from channelfm.pretraining.learner import NETWORK, Learner, launch
 from channelfm.pretraining.objectives import OBJECTIVES, fresh_networks
-from channelfm.pretraining.origins import origin_hashes
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.schedule import rate_factor, update_average
 from channelfm.pretraining.source import ArraySource, TrainingSource
 from channelfm.pretraining.state import load_state, save_state
 from channelfm.pretraining.utilisation import Meter
+from channelfm.records import remove_leftovers
 
-STATE, HISTORY = "state.safetensors", "history.json"
+STATE, HISTORY, CHECKPOINT = "state.safetensors", "history.json", "checkpoint"
 SMALLEST_WEIGHT = 1e-12  # of a batch on average; all zero where nothing was received
 
 
@@ -66,22 +69,36 @@ def pretrain_from(
     configuration, provenance), ``history.json`` and ``logs/`` (TensorBoard) and, while the run lasts, its state, from
     which an interrupted run goes on. A finished run of the same recipe on the same data is returned as it is.
 
-    Raises InputError when the source cannot give what the recipe asks for, when ``out`` holds an unfinished run of
-    another recipe or data, or when training breaks down; StoppedError after ``max_seconds``.
+    Raises InputError when the source cannot give what the recipe asks for, when ``out`` holds a run of another recipe
+    or data (it names what differs), when another run is at work there, or when training breaks down; OSError, before
+    the first step, where ``out`` cannot be written; StoppedError after ``max_seconds``.
     """
     out = Path(out)
     OBJECTIVES[recipe.objective.kind].check(source, recipe)
-    identity = {"recipe_sha256": recipe.identity(), "data_sha256": source.fingerprint()}
-    identity |= origin_hashes(recipe)
-    if is_checkpoint_of(out / "checkpoint", identity):
-        return out / "checkpoint"
-    fabric = launch(recipe, out / "logs")
-    learner = Learner(fabric, recipe, fresh_networks(recipe))
-    load_state(out / STATE, learner.state, identity)
-    run = _Run(fabric, learner, out, identity, validation_grid)
-    run.train(source, max_seconds)
-    run.finish()
-    return out / "checkpoint"
+    identity, checkpoint = Identity.of(recipe, source), out / CHECKPOINT
+    if (checkpoint / CONFIG).is_file():
+        kept = read_config(checkpoint).provenance
+        identity.refuse_another(f"{out}: holds a finished run that", kept, kept.get("recipe", {}))
+        load_checkpoint(checkpoint)  # a damaged one is no result
+        return checkpoint
+    fabric = launch(recipe)
+    with claimed(out) if fabric.is_global_zero else nullcontext():
+        learner = Learner(fabric, recipe, fresh_networks(recipe))
+        load_state(out / STATE, learner.state, identity)
+        run = _Run(fabric, learner, out, identity, validation_grid)
+        run.train(source, max_seconds)
+        run.finish()
+    return checkpoint
+
+
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """The folder for one run alone, without what killed runs left of files that they were writing."""
+    out.mkdir(parents=True, exist_ok=True)
+    with at_work(out):
+        for file in (STATE, HISTORY, *(f"{CHECKPOINT}/{name}" for name in (WEIGHTS, CONFIG))):
+            remove_leftovers(out / file)
+        yield
 
 
 class _Run:
@@ -92,7 +109,7 @@ class _Run:
         fabric: Fabric,
         learner: Learner,
         out: Path,
-        identity: dict[str, str],
+        identity: Identity,
         validation: NDArray[np.complex64],
     ) -> None:
         self.fabric, self.learner, self.recipe, self.state = fabric, learner, learner.recipe, learner.state
@@ -102,6 +119,7 @@ class _Run:
                 f"batch_size = {self.recipe.batch_size}: give a multiple of the {fabric.world_size} processes"
             )
         self.history = History(out / HISTORY, self.state.step)
+        self.events = EventLog(out / "logs") if fabric.is_global_zero else None
         patch = getattr(self.state.average, "patch", 1)
         self.meter = Meter(self.recipe, patch, fabric.device, fabric.world_size)
 
@@ -110,6 +128,7 @@ class _Run:
         recipe, state, fabric = self.recipe, self.state, self.fabric
         share = recipe.batch_size // fabric.world_size
         numbers = range(fabric.global_rank * share, (fabric.global_rank + 1) * share)
+        self.save()  # a folder that cannot take it should not cost a step
         begin, losses = time.monotonic(), []
         self.meter.restart()
         with (
@@ -141,7 +160,7 @@ class _Run:
         )
         values = {name: self.learner.mean(value) for name, value in values.items()}
         update_average(state.average, state.trained[NETWORK].network, recipe.ema_decay, state.step)
-        self.fabric.log_dict({f"train/{name}": value for name, value in values.items()}, state.step)
+        self.note({f"train/{name}": float(value) for name, value in values.items()})
         state.step += 1
         self.meter.add(len(batch), tuple(batch.mask.shape[1:]))
         return float(values["loss"])
@@ -149,15 +168,19 @@ class _Run:
     def log(self, **values: Any) -> None:
         """Note values in the history and in TensorBoard."""
         self.history.add(self.state.step, **values)
-        flat = {f"speed/{name}": value for name, value in values.items() if name != "loss"}
-        self.fabric.log_dict(flat, self.state.step)
+        self.note({f"speed/{name}": value for name, value in values.items() if name != "loss"})
+
+    def note(self, values: dict[str, float]) -> None:
+        """Note values in TensorBoard's log."""
+        if self.events is not None:
+            self.events.add(self.state.step, values)
 
     def validate(self) -> tuple[nn.Module, dict[str, float]]:
         """The moving average as a plain network, and its scores, noted; its time does not count as training's."""
         network, scores = self.learner.average(), dict[str, float]()
         if self.fabric.is_global_zero:
             scores = OBJECTIVES[self.recipe.objective.kind].validate(network, self.recipe, self.validation)
-            self.fabric.log_dict({f"validation/nmse_db_{ratio}": v for ratio, v in scores.items()}, self.state.step)
+            self.note({f"validation/nmse_db_{ratio}": value for ratio, value in scores.items()})
             self.history.add(self.state.step, validation_nmse_db=scores)
         self.fabric.barrier()
         self.meter.restart()
@@ -166,18 +189,19 @@ class _Run:
     def save(self) -> None:
         """Keep the state and the history."""
         save_state(self.out / STATE, self.state, self.identity, writes=self.fabric.is_global_zero)
-        if self.fabric.is_global_zero:
+        if self.events is not None:
             self.history.save()
+            self.events.flush()
 
     def finish(self) -> None:
         """Write the checkpoint; the state is no longer needed."""
         network, scores = self.validate()
-        if self.fabric.is_global_zero:
-            provenance = self.identity | {"recipe": self.recipe.what(), "validation_nmse_db": scores}
-            save_checkpoint(self.out / "checkpoint", network, self.recipe.predictor, provenance)
+        if self.events is not None:
+            provenance = self.identity.hashes | {"recipe": self.identity.settings, "validation_nmse_db": scores}
+            save_checkpoint(self.out / CHECKPOINT, network, self.recipe.predictor, provenance)
             self.history.save()
+            self.events.close()
             (self.out / STATE).unlink(missing_ok=True)
-        self.fabric.logger.finalize("success")
         self.fabric.barrier()
 
 

@@ -6,6 +6,7 @@ Tensors may be spread over processes (FSDP): gathering and scattering them is do
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from channelfm.errors import InputError, IntegrityError
+from channelfm.errors import IntegrityError
+from channelfm.pretraining.identity import Identity
 from channelfm.records import write_atomically
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
@@ -63,40 +65,49 @@ def state_tensors(state: TrainingState) -> dict[str, Tensor]:
     return tensors
 
 
-def save_state(path: Path, state: TrainingState, identity: dict[str, str], writes: bool = True) -> None:
-    """Write the state atomically, in the process that ``writes``; ``identity`` (hashes of recipe and data) says which
-    run it belongs to."""
+def save_state(path: Path, state: TrainingState, identity: Identity, writes: bool = True) -> None:
+    """Write the state atomically, in the process that ``writes``; ``identity`` says which run it belongs to."""
     tensors = whole_tensors(state_tensors(state))
     if writes:
-        write_atomically(path, serialize(tensors, metadata=identity | {"step": str(state.step)}))
+        header = {"step": str(state.step), "settings": json.dumps(identity.settings)}
+        write_atomically(path, serialize(tensors, metadata=identity.hashes | header))
 
 
-def load_state(path: Path, state: TrainingState, identity: dict[str, str]) -> None:
-    """Fill ``state`` from the file; leave it as it is if there is none.
+def load_state(path: Path, state: TrainingState, identity: Identity) -> None:
+    """Fill ``state`` from the file, if there is one in which a step was done; else it begins.
 
-    Raises IntegrityError for a damaged file, InputError for the state of another recipe or other data.
+    Raises IntegrityError for a damaged file, InputError for the state of another run.
     """
-    if not path.is_file():
-        return
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise IntegrityError(f"{path}: damaged training state ({error}); delete it to start afresh") from error
-    if any(header.get(key) != value for key, value in identity.items()):
-        raise InputError(
-            f"{path}: belongs to an unfinished run of another recipe or other data; delete it or choose another folder"
-        )
-    state.step = int(header["step"])
+    header, stored = _stored(path)
+    state.step = int(header.get("step", 0))
     for trained in state.trained.values():
         for parameter in trained.network.parameters():
             moments = {moment: torch.zeros_like(parameter) for moment in _MOMENTS}
             step = torch.tensor(float(state.step), device=parameter.device)
             trained.optimizer.state[parameter] = {"step": step, **moments}
+    if not state.step:
+        return
+    identity.refuse_another(f"{path.parent}: holds an unfinished run that", header, json.loads(header["settings"]))
+    tensors = state_tensors(state)
+    if {name: tensor.shape for name, tensor in tensors.items()} != {name: t.shape for name, t in stored.items()}:
+        raise IntegrityError(f"{path}: its tensors do not fit the recipe's networks; delete it to start afresh")
     with torch.no_grad():
-        for name, tensor in state_tensors(state).items():
+        for name, tensor in tensors.items():
             _fill(tensor, stored[name])
+
+
+def _stored(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors of a state's file; nothing where there is none."""
+    if not path.is_file():
+        return {}, {}
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = dict(file.metadata() or {})
+            if int(header["step"]) < 0 or not isinstance(json.loads(header["settings"]), dict):
+                raise ValueError("its header tells nothing")
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
+        raise IntegrityError(f"{path}: damaged training state ({error}); delete it to start afresh") from error
 
 
 def _fill(tensor: Tensor, values: Tensor) -> None:

@@ -1,10 +1,12 @@
 """The loop: resuming to the byte, what it writes, how it fails."""
 
 import json
+import resource
 import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from pydantic import ValidationError
 
 from channelfm.checkpoints import CONFIG, WEIGHTS, load_checkpoint, load_model
 from channelfm.config import load_recipe, shipped_recipes
+from channelfm.datasets.claim import at_work
 from channelfm.errors import InputError, IntegrityError
 from channelfm.pretraining import feed, loop
 from channelfm.pretraining.learner import Learner
@@ -87,8 +90,18 @@ def test_a_finished_run_is_reused_and_another_recipe_is_not(tmp_path, monkeypatc
     assert pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path) == tmp_path / "checkpoint"
     assert pretrain(make_recipe(workers=2), channels(), channels(4, seed=1), tmp_path) == tmp_path / "checkpoint"
     assert steps == []
-    with pytest.raises(StopError):
+    with pytest.raises(InputError, match=r"finished run that differs: seed 0 there, 1 here; take the same"):
         pretrain(make_recipe(seed=1), channels(), channels(4, seed=1), tmp_path)
+    with pytest.raises(InputError, match="differs: the training data; take"):
+        pretrain(make_recipe(), channels(seed=2), channels(4, seed=1), tmp_path)
+    assert load_model(tmp_path / "checkpoint").name == "cddim-canonical"
+
+
+def test_another_run_with_many_other_settings_names_the_first(tmp_path, channels, make_recipe):
+    pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path)
+    other = make_recipe(steps=9, batch_size=8, learning_rate=0.5, seed=3, predictor_name="other")
+    with pytest.raises(InputError, match=r"predictor\.name cddim-canonical there, other here; .*; 2 more settings;"):
+        pretrain(other, channels(), channels(4, seed=1), tmp_path)
 
 
 def test_state_of_another_run_and_damaged_state(tmp_path, monkeypatch, channels, make_recipe):
@@ -96,11 +109,85 @@ def test_state_of_another_run_and_damaged_state(tmp_path, monkeypatch, channels,
         stop_at(patch, 3)
         with pytest.raises(StopError):
             pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path)
-    with pytest.raises(InputError, match="another recipe"):
+    with pytest.raises(InputError, match="unfinished run that differs: seed 0 there, 5 here"):
         pretrain(make_recipe(seed=5), channels(), channels(4, seed=1), tmp_path)
     (tmp_path / STATE).write_bytes((tmp_path / STATE).read_bytes()[:1000])
     with pytest.raises(IntegrityError, match="damaged"):
         pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path)
+
+
+def test_a_run_that_did_no_step_gives_way(tmp_path, monkeypatch, channels, make_recipe):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 0)
+        with pytest.raises(StopError):
+            pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path)
+    assert (tmp_path / STATE).exists()
+    other = pretrain(make_recipe(seed=5), channels(), channels(4, seed=1), tmp_path)
+    assert load_checkpoint(other)[1].provenance["recipe"]["seed"] == 5
+
+
+def test_a_second_run_is_kept_out_of_the_folder(tmp_path, channels, make_recipe):
+    with at_work(tmp_path), pytest.raises(InputError, match="another run is at work here"):
+        pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path)
+
+
+def test_what_killed_runs_left_is_swept_and_nothing_else(tmp_path, channels, make_recipe):
+    (tmp_path / "checkpoint").mkdir()
+    left = [".state.safetensors.k3jx9q_0", ".history.json.abcdefgh", "checkpoint/.model.safetensors.12345678"]
+    kept = [".state.safetensors.mine", ".bash.history.abcdefgh", "notes.txt"]
+    for name in (*left, *kept):
+        (tmp_path / name).touch()
+    pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path)
+    assert [name for name in (*left, *kept) if (tmp_path / name).exists()] == kept
+
+
+@contextmanager
+def files_up_to(size):
+    """A limit on the size of files, set by the system, stands in for a full disk: a real write fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(("size", "file"), [(10, "logs/events"), (20_000, STATE)])
+def test_a_full_disk_costs_no_step(size, file, tmp_path, monkeypatch, channels, make_recipe):
+    steps = stop_at(monkeypatch, -1)
+    with files_up_to(size), pytest.raises(OSError, match=f"File too large: '{tmp_path / file}"):
+        pretrain(make_recipe(), channels(), channels()[:0], tmp_path)
+    assert steps == []
+
+
+@pytest.mark.parametrize(("save_every", "file"), [(4, STATE), (1000, "logs/events")])
+def test_a_disk_that_runs_full_is_told_with_the_file(
+    save_every, file, tmp_path, monkeypatch, channels, make_recipe, capfd
+):
+    """TensorBoard's own writer showed a traceback of its thread, and raised a ValueError about values to log."""
+    original = loop._Run.step
+    with ExitStack() as full:
+
+        def filling(run, batch):
+            if run.state.step == 2:
+                full.enter_context(files_up_to(100))
+            return original(run, batch)
+
+        monkeypatch.setattr(loop._Run, "step", filling)
+        with pytest.raises(OSError, match=f"File too large: '{tmp_path / file}"):
+            pretrain(make_recipe(steps=1000, save_every=save_every), channels(), channels()[:0], tmp_path)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("taken", ["", "logs"])
+def test_a_folder_that_cannot_be_written_costs_no_step(taken, tmp_path, monkeypatch, channels, make_recipe):
+    steps = stop_at(monkeypatch, -1)
+    (tmp_path / "out").mkdir()
+    place = tmp_path / "out" / taken if taken else tmp_path / "file"
+    place.write_text("a file where a folder is wanted")
+    with pytest.raises(OSError, match=place.name):
+        pretrain(make_recipe(), channels(), channels(4, seed=1), tmp_path / "out" if taken else place)
+    assert steps == []
 
 
 def test_checkpoint_says_where_it_comes_from(tmp_path, channels, make_recipe):

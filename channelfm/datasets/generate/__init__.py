@@ -7,7 +7,6 @@ may be shared out to processes, to a Dask cluster, or to machines that know noth
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -19,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from channelfm.config import load_recipe, parse_recipe, set_dotted
 from channelfm.datasets.card import write_card
-from channelfm.datasets.claim import claim_folder, library_versions, recipe_identity
+from channelfm.datasets.claim import at_work, claim_folder, library_versions, recipe_identity
 from channelfm.datasets.dataset import Dataset, open_dataset
 from channelfm.datasets.generate.fallback import runnable
 from channelfm.datasets.generate.maps import SceneMap, hashes, identity, identity_beside, scene_maps
@@ -147,13 +146,7 @@ class _Run:
         self.maps = scene_maps(self.recipe, lambda text: self.say("scene", text))
         self.identity = recipe_identity(self.recipe, hashes(self.maps))
         claim_folder(self.folder, self.recipe, self.identity, self.versions, hashes(self.maps))
-        handle = os.open(self.folder, os.O_RDONLY)
-        with contextlib.ExitStack() as stack:
-            stack.callback(os.close, handle)
-            try:
-                fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(f"{self.folder}: another run is at work here; wait for it or stop it") from error
+        with at_work(self.folder, shared):
             yield
 
     def work(self, units: Sequence[Unit], force: Workforce, times_file: str, progress: bool) -> None:
