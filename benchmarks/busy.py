@@ -4,10 +4,10 @@
 
 Runs the same work in fresh processes, alone and beside ``--beside`` others that would each keep a core busy: with
 threads as the libraries set them by themselves, and as the package sets them (channelfm/processes.py). What those
-others get of a core meanwhile is a thread's fair share, whatever else the machine does; with it a single thread would
-be done after the processor time that the work needs alone, over the share. The last line is one JSON object;
-``over_fair_share`` is the time that the work took over that one, ``processor_ratio`` what it computed or waited away,
-over what it needs alone.
+others get of a core meanwhile is a thread's fair share, whatever else the machine does. With it, a single thread would
+be done after the least processor time that the work has needed alone, over the share. The last line is one JSON object:
+``over_fair_share`` is the time that the work took over that one, ``processor_ratio`` the processor time that it took,
+by computing or by waiting for itself, over that least.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,11 +72,15 @@ def main() -> None:
         print(json.dumps(work(3 if options.quick else 1, options.work_beside)))
         return
     print(f"{cores()} cores, {os.getloadavg()[0]:.1f} processes running before")
+    ways = {"libraries": BY_THEMSELVES, "channelfm": SHARING}
+    alone = {name: measured(settings, 0, options.quick) for name, settings in ways.items()}
+    beside = {name: measured(settings, options.beside, options.quick) for name, settings in ways.items()}
+    needed = {part: min(parts[part].processor for parts in alone.values()) for part in alone["channelfm"]}
     summary: dict[str, float] = {}
-    for name, settings in (("libraries", BY_THEMSELVES), ("channelfm", SHARING)):
-        alone = measured(settings, 0, options.quick)
-        beside = measured(settings, options.beside, options.quick)
-        summary |= {f"{name}_{key}": value for key, value in shown(name, alone, beside, options.beside).items()}
+    for name in ways:
+        print(f"\nthreads as set by {name}: seconds (and of all threads), alone and beside {options.beside}")
+        found = shown(alone[name], beside[name], needed)
+        summary |= {f"{name}_{key}": value for key, value in found.items()}
     print(json.dumps(summary))
 
 
@@ -159,25 +163,24 @@ def busy(count: int) -> Iterator[list[int]]:
             process.wait()
 
 
-def shown(name: str, alone: Parts, beside: Parts, count: int) -> dict[str, float]:
-    """Print a table; the sums of its columns."""
-    print(f"\nthreads as set by {name}: seconds (and of all threads)")
-    print(f"{'':14}{'alone':>18}{f'beside {count}':>18}{'share':>8}{'fair':>9}{'over':>7}")
-    fair = {part: alone[part].processor * took.wall / took.others for part, took in beside.items()}
+def shown(alone: Parts, beside: Parts, needed: Mapping[str, float]) -> dict[str, float]:
+    """Print a table; the sums of its columns. ``needed``: the least processor time of each part."""
+    print(f"{'':14}{'alone':>19}{'beside others':>19}{'share':>8}{'fair':>8}{'over':>7}")
+    fair = {part: needed[part] * took.wall / took.others for part, took in beside.items()}
     for part, took in beside.items():
-        columns = f"{_seconds(alone[part])}{_seconds(took)}{took.others / took.wall:8.2f}{fair[part]:9.2f}"
+        columns = f"{_seconds(alone[part])}{_seconds(took)}{took.others / took.wall:8.2f}{fair[part]:8.1f}"
         print(f"{part:14}{columns}{took.wall / fair[part]:7.2f}")
-    first, second = (Took(*(sum(column) for column in zip(*parts.values(), strict=True))) for parts in (alone, beside))
+    wall, processor = (sum(getattr(took, name) for took in beside.values()) for name in ("wall", "processor"))
     return {
-        "alone_s": round(first.wall, 2),
-        "beside_s": round(second.wall, 2),
-        "processor_ratio": round(second.processor / first.processor, 2),
-        "over_fair_share": round(second.wall / sum(fair.values()), 2),
+        "alone_s": round(sum(took.wall for took in alone.values()), 1),
+        "beside_s": round(wall, 1),
+        "processor_ratio": round(processor / sum(needed.values()), 2),
+        "over_fair_share": round(wall / sum(fair.values()), 2),
     }
 
 
 def _seconds(took: Took) -> str:
-    return f"{took.wall:9.2f} ({took.processor:6.2f})"
+    return f"{took.wall:10.2f} ({took.processor:6.2f})"
 
 
 def _clocks(others: Sequence[psutil.Process]) -> Took:

@@ -40,6 +40,7 @@ FORMAT = 1
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
 CARD = "README.md"
+CHECKPOINT, STATE = "checkpoint", "state.safetensors"  # what a run's folder holds in the end, and on the way there
 # A raw channel is the same to a network when the spacing differs by less than over the width of a usual band.
 _SPACING_TOLERANCE = 0.01
 _PACKAGED = Path(__file__).resolve().parent / "weights"
@@ -136,7 +137,7 @@ def predicts_sequences(name_or_path: str | Path) -> bool:
 def load_model(
     name_or_path: str | Path, device: str = "cpu", spacing_wavelengths: float | None = None
 ) -> NetworkPredictor | SequenceNetwork | MixturePredictor:
-    """A ready Predictor or SequencePredictor from a packaged checkpoint's name or a checkpoint folder's path.
+    """A ready Predictor or SequencePredictor from a packaged checkpoint's name, or the path of a checkpoint or a run.
 
     See :func:`load_reconstructor` for ``spacing_wavelengths``, which sequence models do without.
     """
@@ -146,7 +147,7 @@ def load_model(
 
 
 def load_sequence_model(name_or_path: str | Path, device: str = "cpu") -> SequenceNetwork | MixturePredictor:
-    """A ready SequencePredictor from a packaged checkpoint's name or a checkpoint folder's path.
+    """A ready SequencePredictor from a packaged checkpoint's name, or the path of a checkpoint or a run.
 
     Raises InputError that lists what is available for a name that is neither, and for a model of another kind.
     """
@@ -160,7 +161,7 @@ def load_sequence_model(name_or_path: str | Path, device: str = "cpu") -> Sequen
 def load_reconstructor(
     name_or_path: str | Path, device: str = "cpu", spacing_wavelengths: float | None = None
 ) -> NetworkPredictor:
-    """A ready Predictor from a packaged checkpoint's name or a checkpoint folder's path.
+    """A ready Predictor from a packaged checkpoint's name, or the path of a checkpoint or a run.
 
     ``spacing_wavelengths`` is the element spacing of the array it shall work for, in wavelengths of *its* carrier
     (``bs.spacing_wavelengths``); None means the spacing of training, half a wavelength as a rule. A Predictor is given
@@ -214,17 +215,35 @@ def versions() -> dict[str, str]:
     return {"channelfm": __version__} | {name: metadata.version(name) for name in ("torch", "diffusers", "numpy")}
 
 
+def holds_checkpoint(name_or_path: str | Path) -> bool:
+    """Whether a name or path leads to a checkpoint, whole or not."""
+    try:
+        checkpoint_folder(name_or_path)
+    except InputError:
+        return False
+    return True
+
+
 def checkpoint_folder(name_or_path: str | Path) -> Path:
-    """The folder of a packaged checkpoint's name or of a path; InputError, listing what there is, for neither."""
-    packaged = _PACKAGED / str(name_or_path)
-    folder = packaged if str(name_or_path) in packaged_models() else Path(name_or_path)
-    if not folder.is_dir():
-        names = ", ".join(packaged_models()) or "none in this version"
-        raise InputError(
-            f"model '{name_or_path}': neither a checkpoint folder nor a packaged model "
-            f"(packaged: {names}); 'channelfm pretrain' writes a folder"
-        )
-    return folder
+    """The folder of a packaged checkpoint's name, of a checkpoint's path or of a run's, which holds its checkpoint.
+
+    Raises InputError, listing what there is, for none of these, and for a run that is not finished.
+    """
+    if str(name_or_path) in packaged_models():
+        return _PACKAGED / name_or_path
+    folder = Path(name_or_path)
+    for place in (folder, folder / CHECKPOINT):
+        if (place / CONFIG).is_file():
+            return place
+    if (folder / STATE).is_file():
+        raise InputError(f"{folder}: a run that is not finished; 'channelfm pretrain' with its recipe goes on with it")
+    if folder.is_dir():
+        raise InputError(f"{folder}: no checkpoint there ({CONFIG} is missing); give a folder that 'pretrain' wrote")
+    names = ", ".join(packaged_models()) or "none in this version"
+    raise InputError(
+        f"model '{name_or_path}': neither a checkpoint folder nor a packaged model "
+        f"(packaged: {names}); 'channelfm pretrain' writes a folder"
+    )
 
 
 def _at_spacing(recipe: PredictorRecipe, spacing_wavelengths: float) -> PredictorRecipe:

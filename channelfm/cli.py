@@ -7,25 +7,24 @@ Modules load inside the verbs, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from channelfm import cli_maps
 from channelfm.cli_maps import MapFolder, download_place, parse_box
+from channelfm.console import print_card, print_checkpoint, print_counts, print_environment
 from channelfm.errors import ChannelfmError, InputError
-from channelfm.processes import cores, share_cores
+from channelfm.processes import share_cores
 
-if TYPE_CHECKING:
-    from channelfm.datasets.dataset import Dataset
-
-INTERRUPTED = 130  # the shell's 128 + SIGINT
+INTERRUPTED, PIPE_CLOSED = 130, 141  # the shell's 128 + SIGINT, 128 + SIGPIPE
 
 
 class _Verbs(TyperGroup):
@@ -34,6 +33,8 @@ class _Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # what was shown goes to a program that has read enough, such as head
+            raise
         except (ChannelfmError, OSError, MemoryError) as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
@@ -161,14 +162,14 @@ def generate(
     chosen, force = _the_recipe(recipe, config), Workforce(workers, dask, dask_local)
     common: dict[str, Any] = {"announce": lambda stage, text: print(f"{stage}: {text}"), "workforce": force}
     if shard is None:
-        _print_counts(make(chosen, out, settings or (), **common))
+        print_counts(make(chosen, out, settings or (), **common))
         return
     part, parts = _parse_shard(shard)
     dataset = generate_part(chosen, out, part, parts, settings or (), **common)
     if dataset is None:
         print(f"part {part} of {parts} is done; the data set is complete when the last part is")
     else:
-        _print_counts(dataset)
+        print_counts(dataset)
 
 
 @app.command("import", epilog="Example: channelfm import arrays h.npz --out data/h -s axes=snapshot,antenna,frequency")
@@ -181,7 +182,7 @@ def import_(
     """Take other people's channels into a data set; -s gives axes, array and the phase convention."""
     from channelfm.datasets.exchange import import_dataset
 
-    _print_counts(import_dataset(kind, path, out, settings or ()))
+    print_counts(import_dataset(kind, path, out, settings or ()))
 
 
 @app.command(epilog="Example: channelfm export data/mini --to npz --out export/mini")
@@ -221,7 +222,7 @@ def pretrain(
     except StoppedError as stop:
         print(f"{out}: {stop}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from stop
-    _print_checkpoint(checkpoint)
+    print_checkpoint(checkpoint)
 
 
 @app.command(epilog="Example: channelfm benchmark bench-extrapolation --quick --out runs/bench")
@@ -278,23 +279,21 @@ def models() -> None:
 
 @app.command(epilog="Example: channelfm info data/mini")
 def info(
-    path: Annotated[Path | None, typer.Argument(metavar="DATASET|CHECKPOINT", help="What to look at.")] = None,
+    path: Annotated[Path | None, typer.Argument(metavar="DATASET|RUN|MODEL", help="What to look at.")] = None,
 ) -> None:
-    """Versions, LLVM and devices; or what a data set (hashes verified) or a checkpoint holds."""
+    """Versions, LLVM and devices; or what a data set (hashes verified), a trained model's folder or a model holds."""
     from channelfm.datasets.manifest import MANIFEST, RECIPE
 
     if path is None:
-        _print_environment()
-    elif not path.exists():
-        raise InputError(f"{path}: no such data set or checkpoint")
+        print_environment()
     elif (path / MANIFEST).is_file() or (path / RECIPE).is_file():
         from channelfm.datasets.dataset import open_dataset
 
         dataset = open_dataset(path, verify=True)
         print(f"{path}: data set '{dataset.name}', {len(dataset)} snapshots, every hash verified")
-        _print_card(dataset)
+        print_card(dataset)
     else:
-        _print_checkpoint(path)
+        print_checkpoint(path)
 
 
 def _the_recipe(recipe: str | None, config: str | None) -> str:
@@ -312,79 +311,19 @@ def _parse_shard(text: str) -> tuple[int, int]:
     return part, parts
 
 
-def _print_counts(dataset: Dataset) -> None:
-    """The table of snapshots per split and scene."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("split", "scene", "snapshots", "near field", "line of sight", "without path")
-    for split, by_scene in dataset.manifest.counts().items():
-        for name, row in by_scene.items():
-            table.add_row(split, name, *map(str, row.values()))
-    Console().print(table)
-    for scene_entry in dataset.manifest.scenes:
-        if scene_entry.attribution:
-            print(f"{scene_entry.name}: {scene_entry.attribution}")
-
-
-def _print_card(dataset: Dataset) -> None:
-    """The card as it lies in the folder; without one (an imported set, say), the counts."""
-    from rich.console import Console
-    from rich.markdown import Markdown
-
-    from channelfm.datasets.card import CARD
-
-    card = dataset.folder / CARD
-    if card.is_file():
-        Console().print(Markdown(card.read_text(encoding="utf-8")))
-    else:
-        _print_counts(dataset)
-
-
-def _print_checkpoint(folder: Path) -> None:
-    """What a checkpoint is; its weights are loaded, hence checked."""
-    from channelfm.checkpoints import load_checkpoint
-
-    network, config = load_checkpoint(folder)
-    size = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-    print(f"{folder}: checkpoint '{config.predictor.name}', {config.predictor.model}, {size:.2f} million parameters")
-    print(f"frame {config.predictor.frame}, sampler {config.predictor.sampler}")
-    for name, value in config.provenance.items():
-        print(f"{name}: {value}")
-
-
-def _print_environment() -> None:
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    import channelfm
-
-    print(f"channelfm {channelfm.__version__}, Python {platform.python_version()}, {platform.platform()}")
-    for name in ("numpy", "torch", "lightning-fabric", "diffusers", "sionna-rt", "mitsuba", "drjit"):
-        try:
-            print(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            print(f"{name} not installed")
-    from channelfm.errors import DependencyError
-    from channelfm.tracing.llvm import find_llvm
-
-    try:
-        llvm = find_llvm()
-        print(f"LLVM {llvm.version}: {llvm.path}")
-    except DependencyError as error:
-        print(f"LLVM: {error}")
-    import torch
-
-    print(f"CPU: {cores()} cores, {torch.get_num_threads()} torch threads")
-    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    print("GPU: " + (", ".join(devices) or "none"))
-
-
 def main() -> None:
-    """Entry point of the ``channelfm`` command; SIGTERM ends it as Ctrl-C does, its worker processes with it."""
+    """Entry point of the ``channelfm`` command; SIGTERM ends it as Ctrl-C does, its worker processes with it, and a
+    closed pipe behind it as it ends other programs."""
     share_cores()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    app()
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it ends
+        sys.exit(PIPE_CLOSED)
 
 
 if __name__ == "__main__":

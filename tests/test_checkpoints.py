@@ -15,7 +15,10 @@ from channelfm.arrays import spherical_wave
 from channelfm.checkpoints import (
     CARD,
     CONFIG,
+    STATE,
     WEIGHTS,
+    checkpoint_folder,
+    holds_checkpoint,
     load_checkpoint,
     load_model,
     load_reconstructor,
@@ -116,6 +119,19 @@ def test_unknown_key(folder):
     edit(folder, colour="red")
     with pytest.raises(InputError, match="colour"):
         load_model(folder)
+
+
+def test_a_runs_folder_stands_for_its_checkpoint(folder):
+    assert checkpoint_folder(folder) == checkpoint_folder(folder.parent) == folder
+    assert load_model(folder.parent).name == "mine"
+    assert holds_checkpoint(folder.parent)
+    assert not holds_checkpoint(folder.parent.parent)
+
+
+def test_a_run_that_is_not_finished_says_so(tmp_path):
+    (tmp_path / STATE).touch()
+    with pytest.raises(InputError, match="not finished; 'channelfm pretrain' with its recipe"):
+        load_model(tmp_path)
 
 
 def test_damaged_configuration(folder):

@@ -59,11 +59,11 @@ def test_every_verb_helps_with_an_example(channelfm, verb):
 def test_help_is_quick_and_imports_nothing_heavy():
     code = """
 import sys, time
-start = time.perf_counter()
+start = time.process_time()
 from typer.testing import CliRunner
 from channelfm.cli import app
 assert CliRunner().invoke(app, ["--help"]).exit_code == 0
-print(time.perf_counter() - start, sorted({"torch", "numpy", "sionna", "osmium", "matplotlib"} & set(sys.modules)))
+print(time.process_time() - start, sorted({"torch", "numpy", "sionna", "osmium", "matplotlib"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     seconds, loaded = done.stdout.split(maxsplit=1)
@@ -99,7 +99,12 @@ def test_pretrain_then_info_then_benchmark(channelfm, small_recipe, tmp_path):
     shown = channelfm("info", model / "checkpoint")
     assert shown.exit_code == 0, shown.stderr
     assert "checkpoint 'cddim-canonical', cddim-demo, 1." in shown.output
-    predictors = ["zero-filling", str(model / "checkpoint")]
+    assert channelfm("info", model).output == shown.output.replace(f"{model / 'checkpoint'}:", f"{model}:")
+    assert_one_line(
+        channelfm("pretrain", "pretrain-cddim-demo", "--data", data, "--out", model, *tiny, "-s", "seed=7"),
+        "holds a finished run that differs: seed 0 there, 7 here",
+    )
+    predictors = ["zero-filling", str(model / "checkpoint"), f"same={model}"]
     part = {"dataset": str(data), "split": "train"}
     bench.write_text(yaml.safe_dump({"name": "b", "sets": [part], "predictors": predictors, "seeds": [4]}))
     rows, masks = tmp_path / "rows.json", "masks=[{ratios: [0.5]}]"
@@ -109,7 +114,7 @@ def test_pretrain_then_info_then_benchmark(channelfm, small_recipe, tmp_path):
     assert (tmp_path / "out/report.html").is_file()
     written = json.loads((tmp_path / "out/results.json").read_text())
     whole = [row["predictor"] for row in written["rows"] if row["group"] == "all"]
-    assert whole == ["zero-filling", "cddim-canonical"]
+    assert whole == ["zero-filling", "cddim-canonical", "same"]
     assert json.loads(rows.read_text()) == written
     assert_one_line(channelfm("pretrain", "pretrain-cddim-demo", "--data", "none", "--out", model), "none")
 
@@ -120,6 +125,25 @@ def test_info_without_a_path_shows_versions(channelfm):
     assert re.search(r"channelfm \d", result.output)
     assert re.search(r"torch \d", result.output)
     assert re.search(r"^LLVM", result.output, re.MULTILINE)
+
+
+def test_info_takes_a_packaged_models_name(channelfm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = channelfm("info", "wavefield-small")
+    assert shown.exit_code == 0, shown.stderr
+    assert "wavefield-small: checkpoint 'wavefield-small'" in shown.output
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly():
+    """Small outputs meet the closed pipe when the interpreter ends, large ones while they are written."""
+    for lines in (1, 100_000):
+        code = f"from channelfm import cli; cli.app = lambda: print('a line\\n' * {lines}); cli.main()"
+        read, write = os.pipe()
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, cwd=ROOT)
+        os.close(write)
+        os.close(read)
+        assert process.communicate(timeout=60)[1] == b""
+        assert process.returncode == 141
 
 
 def test_models_lists_networks_and_predictors(channelfm):
@@ -232,7 +256,7 @@ def test_debug_shows_the_traceback(channelfm):
 def test_the_real_command_has_no_traceback():
     done = subprocess.run(command("info", "no-such-thing"), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
-    assert done.stderr == "error: no-such-thing: no such data set or checkpoint\n"
+    assert done.stderr == "error: no-such-thing: no such data set, checkpoint or packaged model\n"
     assert done.stdout == ""
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from channelfm.baselines import BASELINES
-from channelfm.checkpoints import CONFIG, load_reconstructor, packaged_models, predicts_sequences
+from channelfm.checkpoints import holds_checkpoint, load_reconstructor, packaged_models, predicts_sequences
 from channelfm.config import shipped_recipes
 from channelfm.errors import InputError
 from channelfm.tasks.predictor import Predictor
@@ -33,14 +33,19 @@ class Entry:
 
     def load(self, spacing_wavelengths: float = 0.5, device: str = "cpu") -> Predictor:
         """A classical predictor for arrays of this spacing, or a network from its checkpoint, on a device."""
+        predictor: Predictor
         if self.source in BASELINES:
-            return BASELINES[self.source](spacing_wavelengths=spacing_wavelengths)
-        return load_reconstructor(self.source, device, spacing_wavelengths)
+            predictor = BASELINES[self.source](spacing_wavelengths=spacing_wavelengths)
+        else:
+            predictor = load_reconstructor(self.source, device, spacing_wavelengths)
+        predictor.name = self.name
+        return predictor
 
 
 def find_predictors(names: Sequence[str]) -> list[Entry]:
-    """The predictors that names mean: rows of ``BASELINES``, packaged models, checkpoint folders, and the words
-    "classical" and "packaged" for all of a kind. Networks are loaded once, which checks their weights, and let go.
+    """The predictors that names mean: rows of ``BASELINES``, packaged models, folders of checkpoints or runs, each with
+    another row name as "NAME=FOLDER", and the words "classical" and "packaged" for all of a kind. Networks are loaded
+    once, which checks their weights, and let go.
 
     Raises InputError for a name that is none of these, a folder without a checkpoint (naming how to train it), two
     predictors of one row name, and no predictor at all.
@@ -61,7 +66,17 @@ def find_predictors(names: Sequence[str]) -> list[Entry]:
 def check_names(rows: Sequence[str]) -> None:
     """InputError where two predictors would have one row name."""
     if len(set(rows)) < len(rows):
-        raise InputError(f"predictors {list(rows)}: two rows would have the same name; rename one (predictor.name)")
+        raise InputError(f"predictors {list(rows)}: two rows would have the same name; write one as NAME=FOLDER")
+
+
+def named(asked: str) -> tuple[str | None, str]:
+    """Row name and source of "NAME=SOURCE"; no name where none is given, as in the path of a folder with a = in it."""
+    name, equals, source = asked.partition("=")
+    if not equals or "/" in name or Path(asked).exists():
+        return None, asked
+    if not (name.strip() and source.strip()):
+        raise InputError(f"predictor '{asked}': write it as NAME=FOLDER")
+    return name.strip(), source.strip()
 
 
 def load_predictor(name: str, spacing_wavelengths: float = 0.5, device: str = "cpu") -> Predictor:
@@ -78,17 +93,18 @@ def _networks(predictor: Predictor) -> list[nn.Module]:
     return [value for value in vars(predictor).values() if isinstance(value, nn.Module)]
 
 
-def _find(source: str) -> Entry:
+def _find(asked: str) -> Entry:
+    name, source = named(asked)
     if source in BASELINES:
-        return Entry(source, source, 0, code_identity())
-    if source not in packaged_models() and not (Path(source) / CONFIG).is_file():
+        return Entry(source, name or source, 0, code_identity())
+    if not holds_checkpoint(source):
         raise InputError(f"predictor '{source}': {_remedy(source, Path(source))}")
     predictor = load_reconstructor(source)
     digest = hashlib.sha256((code_identity() + predictor.recipe.content_hash()).encode())
-    for network in _networks(predictor):
-        for name, tensor in network.state_dict().items():
-            digest.update(name.encode() + tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return Entry(source, predictor.name, parameters_of(predictor), digest.hexdigest())
+    for part in _networks(predictor):
+        for tensor_name, tensor in part.state_dict().items():
+            digest.update(tensor_name.encode() + tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return Entry(source, name or predictor.name, parameters_of(predictor), digest.hexdigest())
 
 
 def _remedy(source: str, folder: Path) -> str:

@@ -77,11 +77,12 @@ class QuickRecipe(Recipe):
 class BenchmarkRecipe(Recipe):
     """Channel extrapolation on one or more sets of links.
 
-    ``predictors`` are names of ``channelfm.baselines.BASELINES``, packaged models, checkpoint folders, and the words
-    ``classical`` and ``packaged`` for all of a kind. ``max_samples`` bounds the links of each set: evenly spaced ones
-    over what the set keeps. Each link is measured once for each of ``seeds``, which draw masks and noise. ``snr_db``
-    lists signal-to-noise ratios of the observed antennas, null for clean ones. Classical predictors that learn
-    statistics are taught with up to ``learn_samples`` links of the data set's train split. ``device`` is the networks'.
+    ``predictors`` are names of ``channelfm.baselines.BASELINES``, packaged models, folders of checkpoints or runs, each
+    with another row name as ``NAME=FOLDER``, and the words ``classical`` and ``packaged`` for all of a kind.
+    ``max_samples`` bounds the links of each set: evenly spaced ones over what the set keeps. Each link is measured once
+    for each of ``seeds``, which draw masks and noise. ``snr_db`` lists signal-to-noise ratios of the observed antennas,
+    null for clean ones. Classical predictors that learn statistics are taught with up to ``learn_samples`` links of the
+    data set's train split. ``device`` is the networks'.
     """
 
     name: str

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from channelfm.checkpoints import CONFIG, WEIGHTS, load_checkpoint, read_config, save_checkpoint
+from channelfm.checkpoints import CHECKPOINT, CONFIG, STATE, WEIGHTS, load_checkpoint, read_config, save_checkpoint
 from channelfm.datasets.claim import at_work
 from channelfm.errors import ChannelfmError, InputError
 from channelfm.pretraining.batches import Batch
@@ -37,7 +37,7 @@ from channelfm.pretraining.state import load_state, save_state
 from channelfm.pretraining.utilisation import Meter
 from channelfm.records import remove_leftovers
 
-STATE, HISTORY, CHECKPOINT = "state.safetensors", "history.json", "checkpoint"
+HISTORY = "history.json"
 SMALLEST_WEIGHT = 1e-12  # of a batch on average; all zero where nothing was received
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -66,6 +67,22 @@ def test_two_rows_of_one_name_are_refused(checkpoint, tmp_path):
     (again / WEIGHTS).write_bytes(damaged)
     with pytest.raises(ChannelfmError, match="damaged"):
         find_predictors([str(again)])
+
+
+def test_two_checkpoints_of_one_recipe_stand_beside_each_other(checkpoint):
+    first, second, plain = find_predictors([str(checkpoint), f"again={checkpoint.parent}", "mine too=zero-filling"])
+    assert [entry.name for entry in (first, second, plain)] == ["mine", "again", "mine too"]
+    assert [entry.load().name for entry in (first, second, plain)] == ["mine", "again", "mine too"]
+    assert first.identity == second.identity
+    for asked in (f"={checkpoint}", "again="):
+        with pytest.raises(InputError, match="write it as NAME=FOLDER"):
+            find_predictors([asked])
+
+
+def test_a_folder_may_have_an_equals_sign_in_its_name(checkpoint, tmp_path, monkeypatch):
+    shutil.copytree(checkpoint, tmp_path / "rate=3")
+    monkeypatch.chdir(tmp_path)
+    assert [find_predictors([asked])[0].name for asked in ("rate=3", "./rate=3", "b=rate=3")] == ["mine", "mine", "b"]
 
 
 def test_entries_are_plain_values():

@@ -1,17 +1,16 @@
-"""Predictors of sequences by name: classical ones, packaged models, checkpoint folders."""
+"""Predictors of sequences by name: classical ones, packaged models, folders of checkpoints or runs."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from channelfm.baselines.prediction import SEQUENCE_BASELINES
-from channelfm.benchmark.predictors import check_names, code_identity
+from channelfm.benchmark.predictors import check_names, code_identity, named
 from channelfm.checkpoints import (
-    CONFIG,
     checkpoint_folder,
+    holds_checkpoint,
     load_sequence_model,
     packaged_models,
     predicts_sequences,
@@ -33,20 +32,25 @@ class SequenceEntry:
 
     def load(self, device: str = "cpu") -> SequencePredictor:
         """The predictor, on a device where it is a network."""
+        predictor: SequencePredictor
         if self.source in SEQUENCE_BASELINES:
-            return SEQUENCE_BASELINES[self.source]()
-        return load_sequence_model(self.source, device)
+            predictor = SEQUENCE_BASELINES[self.source]()
+        else:
+            predictor = load_sequence_model(self.source, device)
+        predictor.name = self.name
+        return predictor
 
 
 def find_sequence_predictors(names: Sequence[str]) -> list[SequenceEntry]:
-    """The predictors that names mean, "classical" and "packaged" being all of a kind.
+    """The predictors that names mean (:func:`channelfm.benchmark.predictors.find_predictors`), here of sequences.
 
     Raises InputError for a name that is none, and for two predictors of one row name.
     """
     packaged = [name for name in packaged_models() if predicts_sequences(name)]
     kinds = {"classical": list(SEQUENCE_BASELINES), "packaged": packaged}
     sources = dict.fromkeys(source for name in names for source in kinds.get(name, [name]))
-    entries = [find_sequence_predictor(source) for source in sources]
+    asked = [named(source) for source in sources]
+    entries = [find_sequence_predictor(source, name) for name, source in asked]
     check_names([entry.name for entry in entries])
     return entries
 
@@ -55,9 +59,8 @@ def find_sequence_predictor(source: str, name: str | None = None) -> SequenceEnt
     """One predictor, its rows named ``name`` instead of by itself where one is given."""
     if source in SEQUENCE_BASELINES:
         return SequenceEntry(source, name or source, 0, _digest(source + code_identity()))
-    packaged = packaged_models()
-    if source not in packaged and not (Path(source) / CONFIG).is_file():
-        models = ", ".join(model for model in packaged if predicts_sequences(model)) or "none in this version"
+    if not holds_checkpoint(source):
+        models = ", ".join(filter(predicts_sequences, packaged_models())) or "none in this version"
         raise InputError(
             f"predictor '{source}': no such one; classical: {', '.join(SEQUENCE_BASELINES)}; packaged: {models}; or "
             "give a checkpoint's folder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -47,7 +48,9 @@ def tuned_networks(tuning: TuningRecipe, datasets: Mapping[str, Dataset], folder
                 else:
                     samples = max(1, round(len(sequences[0]) * percent / 100))
                     recipe = _few(plain, samples)
-                    out = folder / f"{plain.predictor.name}--{name}--{percent:g}"
+                    data = datasets[name].manifest.content_hash()
+                    key = hashlib.sha256((recipe.identity() + data).encode()).hexdigest()[:8]
+                    out = folder / f"{plain.predictor.name}--{name}--{percent:g}--{key}"
                     checkpoint = str(pretrain_from(recipe, *sequence_data(recipe, *sequences), out))
                 found.append(Tuned(find_sequence_predictor(checkpoint, plain.predictor.name), name, percent))
     return found
