@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from channelfm.checks import all_finite, check_axes, check_plain
 from channelfm.errors import InputError, IntegrityError
 
 Float = NDArray[np.float64]
@@ -55,9 +56,11 @@ def remove_leftovers(path: Path) -> None:
 
 class Record:
     """Saving and loading shared by all records: array fields as tensors, records within records likewise (their names
-    joined by dots), all else as JSON. ``nested`` names the fields that are records, with their classes."""
+    joined by dots), all else as JSON. ``nested`` names the fields that are records, with their classes; ``axes`` kind
+    and shape of the arrays (:func:`channelfm.checks.check_axes`), which every record that is loaded must have."""
 
     nested: ClassVar[dict[str, type[Record]]] = {}
+    axes: ClassVar[dict[str, str]] = {}
 
     def save(self, path: str | Path) -> None:
         """Write this record to one safetensors file, atomically."""
@@ -95,7 +98,7 @@ class Record:
     def load(cls, path: str | Path, unread: Collection[str] = ()) -> Self:
         """Read a record back; arrays named in ``unread`` stay on disk and come with a second axis of length 0.
 
-        Raises InputError (no file) or IntegrityError (not this record, or broken).
+        Raises InputError (no file) or IntegrityError (not this record, broken, or with arrays that do not fit).
         """
         if not Path(path).is_file():
             raise InputError(f"{path}: no such file; give the path of a saved {cls.__name__}")
@@ -103,14 +106,25 @@ class Record:
             with safe_open(str(path), framework="numpy") as file:
                 header = json.loads((file.metadata() or {}).get("channelfm", "{}"))
                 arrays = {name: _read(file, name, name in unread) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except (SafetensorError, OSError, ValueError) as error:
+        except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
             raise IntegrityError(f"{path}: not a whole safetensors file ({error}); write it again") from error
-        if header.get("record") != cls.__name__:
-            raise IntegrityError(f"{path}: holds a {header.get('record', 'foreign file')}, not a {cls.__name__}")
+        kind = header.get("record", "foreign file") if isinstance(header, dict) else "foreign file"
+        if kind != cls.__name__:
+            raise IntegrityError(f"{path}: holds a {str(kind)[:40]}, not a {cls.__name__}")
         try:
-            return cls._of_parts(arrays, header["fields"])
-        except (TypeError, KeyError) as error:
-            raise IntegrityError(f"{path}: not a {cls.__name__} of this version ({error}); write it again") from error
+            record = cls._of_parts(arrays, header["fields"])
+            record.check()
+        except (TypeError, KeyError, ValueError, AttributeError, IndexError, InputError) as error:
+            told = str(error)[:200]
+            raise IntegrityError(f"{path}: not a {cls.__name__} of this version ({told}); write it again") from error
+        return record
+
+    def check(self) -> None:
+        """Raise ValueError, which says why, where this can be no such record: cheap, done to all that are loaded."""
+        check_axes(vars(self), self.axes)
+        check_plain(self)
+        for name in self.nested:
+            getattr(self, name).check()
 
     @classmethod
     def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:
@@ -119,10 +133,13 @@ class Record:
 
 
 def _read(file: Any, name: str, unread: bool) -> NDArray[Any]:
-    if not unread:
-        return np.asarray(file.get_tensor(name))
-    shape = file.get_slice(name).get_shape()
-    return np.zeros((shape[0], 0, *shape[2:]), np.complex64)
+    return np.asarray(file.get_slice(name)[:, :0] if unread else file.get_tensor(name))
+
+
+def _check_finite(record: Record, *names: str) -> None:
+    for name in names:
+        if not all_finite(getattr(record, name)):
+            raise ValueError(f"'{name}' holds NaN or infinity")
 
 
 def _to_plain(value: Any) -> Any:
@@ -201,6 +218,17 @@ class Scene(Record):
     skipped: dict[str, int] = field(default_factory=dict)
     attribution: str = ""
 
+    axes: ClassVar[dict[str, str]] = {"vertices": "float V 3", "faces": "int F 3", "face_object": "int F"}
+
+    def check(self) -> None:
+        """See :meth:`Record.check`."""
+        super().check()
+        _check_finite(self, "vertices")
+        for name, count in (("faces", len(self.vertices)), ("face_object", len(self.objects))):
+            index = getattr(self, name)
+            if index.size and not 0 <= index.min() <= index.max() < count:
+                raise ValueError(f"'{name}' points beyond {count} entries")
+
     @classmethod
     def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:
         roads = (
@@ -236,6 +264,13 @@ class Trajectory(Record):
     track: Int
     kind: str
     seed: int | None = None
+
+    axes: ClassVar[dict[str, str]] = {
+        "times_s": "float S",
+        "positions_m": "float S 3",
+        "velocities_mps": "float S 3",
+        "track": "int S",
+    }
 
     def __len__(self) -> int:
         return len(self.times_s)
@@ -282,6 +317,24 @@ class Paths(Record):
     method: str
     materials: dict[str, str] = field(default_factory=dict)
 
+    axes: ClassVar[dict[str, str]] = {
+        "gain": "complex S P A",
+        "delay_s": "float S P A",
+        "valid": "bool S P A",
+        "doppler_hz": "float S P A",
+        "interactions": "int S P D",
+        "points_m": "float S P D 3",
+        "departure": "float S P 3",
+        "arrival": "float S P 3",
+        "times_s": "float S",
+        "positions_m": "float S 3",
+    }
+
+    def check(self) -> None:
+        """See :meth:`Record.check`."""
+        super().check()
+        _check_finite(self, "gain", "delay_s", "doppler_hz")
+
     def __len__(self) -> int:
         return len(self.times_s)
 
@@ -323,6 +376,29 @@ class Channels(Record):
     cols: int
     carrier_hz: float
     spacing_wavelengths: float = 0.5
+
+    axes: ClassVar[dict[str, str]] = {
+        "response": "complex S A F",
+        "frequencies_hz": "float F",
+        "positions_m": "float S 3",
+        "velocities_mps": "float S 3",
+        "times_s": "float S",
+        "track": "int S",
+        "line_of_sight": "bool S",
+        "near_field": "bool S",
+        "has_path": "bool S",
+        "distance_m": "float S",
+        "azimuth_rad": "float S",
+        "elevation_rad": "float S",
+    }
+
+    def check(self) -> None:
+        """See :meth:`Record.check`; labels may be unknown (NaN)."""
+        super().check()
+        _check_finite(self, "response", "frequencies_hz")
+        elements, antennas = self.rows * self.cols, self.response.shape[1]
+        if min(self.rows, self.cols) < 1 or antennas not in (0, elements, 2 * elements):
+            raise ValueError(f"{antennas} antennas do not fit {self.rows} x {self.cols} elements")
 
     def __len__(self) -> int:
         return len(self.times_s)

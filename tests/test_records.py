@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import subprocess
 import sys
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save as serialize
 
 from channelfm.errors import InputError, IntegrityError
 from channelfm.records import (
@@ -17,6 +19,7 @@ from channelfm.records import (
     Scene,
     SceneObject,
     Trajectory,
+    _to_plain,
     write_atomically,
 )
 
@@ -168,3 +171,56 @@ def test_line_of_sight_and_having_a_path():
     paths = dataclasses.replace(paths, interactions=interactions, valid=valid)
     np.testing.assert_array_equal(paths.line_of_sight, [True, False, False])
     np.testing.assert_array_equal(paths.has_path, [True, True, False])
+
+
+def stored(record, path, **arrays):
+    """A record's file with other arrays than it may have: as a faulty writer or a cut copy leaves them."""
+    own, plain = record._parts()
+    header = json.dumps({"record": type(record).__name__, "fields": plain | arrays.pop("plain", {})}, default=_to_plain)
+    write_atomically(path, serialize(own | arrays, metadata={"channelfm": header}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("record", "changes", "words"),
+    [
+        (some_paths(3, 2, 4, 1), {"gain": np.zeros((3, 2, 5), np.complex64)}, "'delay_s' has shape .* as 'gain' has"),
+        (some_paths(3, 2, 4, 1), {"times_s": np.zeros(2)}, r"'times_s' has shape \(2,\): 2 entries where .* be 3"),
+        (some_paths(3, 2, 4, 1), {"points_m": np.zeros((3, 2, 1, 2))}, "'points_m' .* must be 3"),
+        (some_paths(3, 2, 4, 1), {"valid": np.zeros((3, 2, 4))}, "'valid' holds float64, not bool"),
+        (some_paths(3, 2, 4, 1), {"arrival": np.zeros((3, 2))}, r"'arrival' has shape \(3, 2\), not 3 axes"),
+        (some_paths(3, 2, 4, 1), {"gain": np.full((3, 2, 4), np.nan, np.complex64)}, "'gain' holds NaN"),
+        (some_paths(3, 2, 4, 1), {"plain": {"carrier_hz": "7e9"}}, "'carrier_hz' is '7e9', not a float"),
+        (some_trajectory(), {"track": np.zeros(2, np.int32)}, "'track' has shape"),
+        (some_trajectory(), {"plain": {"kind": 3}}, "'kind' is '3', not a str"),
+        (some_scene(), {"faces": np.array([[0, 1, 5]], np.int32)}, "'face_object' has shape"),
+        (some_scene(), {"faces": np.full((4, 3), 5, np.int32)}, "'faces' points beyond 5"),
+        (some_scene(), {"face_object": np.array([0, 0, 1, -1], np.int32)}, "'face_object' points beyond 2"),
+        (some_scene(), {"plain": {"roads": [{"kind": 7, "points": [], "oneway": False}]}}, "'kind' is '7'"),
+        (some_scene(), {"plain": {"bounds": 3}}, "not iterable"),
+    ],
+)
+def test_a_record_whose_parts_do_not_fit_is_refused(record, changes, words, tmp_path):
+    with pytest.raises(IntegrityError, match=words) as caught:
+        type(record).load(stored(record, tmp_path / "record", **changes))
+    assert str(caught.value).startswith(str(tmp_path / "record"))
+    assert "\n" not in str(caught.value)
+
+
+def test_channels_of_another_array_or_with_nan_are_refused(make_channels, tmp_path):
+    channels = make_channels(snapshots=4, rows=2, cols=3)
+    for changes, words in (
+        ({"plain": {"rows": 5}}, "6 antennas do not fit 5 x 3"),
+        ({"plain": {"rows": True}}, "'rows' is 'True', not a int"),
+        ({"response": np.full((4, 6, 1), np.inf, np.complex64)}, "'response' holds NaN or infinity"),
+        ({"has_path": np.ones(3, bool)}, "'has_path' has shape"),
+    ):
+        with pytest.raises(IntegrityError, match=words):
+            Channels.load(stored(channels, tmp_path / "record", **changes))
+
+
+def test_a_header_nested_too_deep_is_refused(tmp_path):
+    content = serialize({"a": np.zeros(1)}, metadata={"channelfm": "[" * 100_000})
+    (tmp_path / "deep").write_bytes(content)
+    with pytest.raises(IntegrityError, match="deep"):
+        Scene.load(tmp_path / "deep")

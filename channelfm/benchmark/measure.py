@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,11 @@ class Measured(Record):
     shown: Grid
     latency_ms: float
     peak_mb: float
+
+    axes: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("nmse", "psnr_db", "ssim", "peak_direction", "peak_range"), "float C L"),
+        "shown": "complex R K",
+    }
 
 
 def warm_up(predictor: Predictor, case: Examples) -> None:

@@ -15,7 +15,7 @@ from channelfm.channels.compact import CompactPaths
 from channelfm.datasets.manifest import Manifest, SceneEntry
 from channelfm.datasets.samples import Samples
 from channelfm.datasets.shards import ShardEntry
-from channelfm.datasets.storage import PathChannels, labels_only, load_stored, restored
+from channelfm.datasets.storage import PathChannels, labels_only, load_shard, restored
 from channelfm.errors import InputError
 from channelfm.records import Channels, Scene, Trajectory
 
@@ -23,8 +23,9 @@ from channelfm.records import Channels, Scene, Trajectory
 def open_dataset(path: str | Path, verify: bool = False) -> Dataset:
     """Open a finished data set.
 
-    Checks the manifest's seal and that every file has its size; ``verify`` also compares every hash. Raises InputError
-    where there is no (finished) data set, and IntegrityError, naming the file, where one is broken.
+    Checks the manifest's seal and that every file has its size; the hash of a file is compared when it is first read,
+    that of all with ``verify``. Raises InputError where there is no (finished) data set, and IntegrityError, naming the
+    file, where one is broken, as reading does.
     """
     folder = Path(path)
     dataset = Dataset(folder, Manifest.load(folder))
@@ -97,6 +98,7 @@ class Dataset:
         entry = self._scene_entry(name)
         if entry.record is None:
             raise InputError(f"{self.folder}: '{entry.name}' is a name without a 3-D scene (stochastic or imported)")
+        entry.record.check_once(self.folder)
         return Scene.load(self.folder / entry.record.file)
 
     def array(self, scene: str | None = None, station: str | None = None) -> UPA:
@@ -125,10 +127,10 @@ class Dataset:
             entry.check(self.folder)
 
     def _stored(self, shard: ShardEntry) -> Channels:
-        return load_stored(self.folder / shard.file, shard.form)
+        return load_shard(self.folder, shard, self.array(shard.scene, shard.station))
 
     def _labels(self, shard: ShardEntry) -> Channels:
-        return labels_only(load_stored(self.folder / shard.file, shard.form, unread=("response",)))
+        return labels_only(load_shard(self.folder, shard, self.array(shard.scene, shard.station), labels=True))
 
     def _channels(self, shard: ShardEntry) -> Channels:
         return restored(self._stored(shard), self.array(shard.scene, shard.station))

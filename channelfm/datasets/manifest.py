@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import BaseModel, ValidationError
+
 from channelfm.arrays import UPA
 from channelfm.config import parse_recipe
 from channelfm.datasets.recipe import DatasetRecipe, ForeignRecipe
@@ -113,25 +115,43 @@ class Manifest:
             plain = json.loads(path.read_text(encoding="utf-8"))
             seal = plain.pop("seal")
             whole = seal == _seal(plain)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise IntegrityError(f"{path}: not a whole manifest ({error}); {_REMEDY}") from error
         if not whole:
             raise IntegrityError(f"{path}: was altered after it was written (its seal does not fit); {_REMEDY}")
-        if plain["format"] != FORMAT:
-            raise InputError(f"{path}: has format {plain['format']}, this version reads {FORMAT}; generate it anew")
-        foreign = "imported_from" in plain["recipe"]
-        recipe: DatasetRecipe | ForeignRecipe = (
-            parse_recipe(ForeignRecipe, plain["recipe"], str(path))
-            if foreign
-            else parse_recipe(DatasetRecipe, plain["recipe"], str(path))
-        )
-        return cls(
-            recipe=recipe,
-            identity=plain["identity"],
-            versions=plain["versions"],
-            scenes=tuple(decode_scene(item) for item in plain["scenes"]),
-            shards=tuple(ShardEntry(**item) for item in plain["shards"]),
-        )
+        if plain.get("format") != FORMAT:
+            raise InputError(f"{path}: has format {plain.get('format')}, this version reads {FORMAT}; generate it anew")
+        try:
+            _Contents.model_validate(plain)
+            foreign = "imported_from" in plain["recipe"]
+            recipe: DatasetRecipe | ForeignRecipe = (
+                parse_recipe(ForeignRecipe, plain["recipe"], str(path))
+                if foreign
+                else parse_recipe(DatasetRecipe, plain["recipe"], str(path))
+            )
+            return cls(
+                recipe=recipe,
+                identity=plain["identity"],
+                versions=plain["versions"],
+                scenes=tuple(decode_scene(item) for item in plain["scenes"]),
+                shards=tuple(ShardEntry(**item) for item in plain["shards"]),
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise IntegrityError(f"{path}: {place}: {first['msg']}; {_REMEDY}") from error
+        except TypeError as error:
+            raise IntegrityError(f"{path}: not a manifest of this version ({error}); {_REMEDY}") from error
+
+
+class _Contents(BaseModel):
+    """What a manifest must hold, beside what follows from it."""
+
+    recipe: dict[str, Any]
+    identity: str
+    versions: dict[str, str]
+    scenes: list[SceneEntry]
+    shards: list[ShardEntry]
 
 
 _REMEDY = "run generate again with the same recipe, whole shards are kept"

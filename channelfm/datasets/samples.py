@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 
 from channelfm.arrays import UPA
+from channelfm.checks import check_axes
 from channelfm.datasets.shards import ShardEntry
-from channelfm.datasets.storage import in_full, load_stored, restored
+from channelfm.datasets.storage import HalfChannels, PathChannels, in_full, load_shard, restored
 from channelfm.errors import IntegrityError
 from channelfm.records import Channels
 
@@ -79,24 +80,30 @@ class Samples:
 
     def _shard(self, number: int) -> _Responses | _Paths:
         if number not in self._opened:
-            paths = self._shards[number].form == "PathChannels"
-            path = self._path(number)
-            self._opened[number] = _Paths(path, self._arrays[number]) if paths else _Responses(path)
+            shard, array = self._shards[number], self._arrays[number]
+            kind = _Paths if shard.form == PathChannels.__name__ else _Responses
+            self._opened[number] = kind(self._folder, shard, array)
         return self._opened[number]
 
 
 class _Responses:
     """A shard that holds responses: ``plain`` ones, complex64 [S, antenna, F], or scaled ones in half precision."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, folder: Path, shard: ShardEntry, array: UPA) -> None:
+        shard.check_once(folder)
+        path, shape = folder / shard.file, f"{shard.snapshots} {array.num_antennas} F"
+        axes = {"response": f"complex {shape}"}
+        if shard.form == HalfChannels.__name__:
+            axes = {"response": f"float {shape} 2", "scale": f"float {shard.snapshots}"}
         try:
             # as a torch tensor, an array is a view of the mapped file; as a NumPy array it would be a copy
             with safe_open(str(path), framework="pt") as file:
-                self._values = file.get_tensor("response").numpy()
-                self._scale = file.get_tensor("scale").numpy() if self._values.dtype == np.float16 else None
-        except (SafetensorError, OSError, KeyError) as error:
+                arrays = {name: file.get_tensor(name).numpy() for name in axes}
+            check_axes(arrays, axes)
+        except (SafetensorError, OSError, ValueError, TypeError) as error:
             remedy = "run generate again with the same recipe, it rebuilds what is broken"
             raise IntegrityError(f"{path}: not a whole shard ({error}); {remedy}") from error
+        self._values, self._scale = arrays["response"], arrays.get("scale")
         self.shape: tuple[int, ...] = self._values.shape[1:3]
         self.plain: Complex | None = self._values if self._scale is None else None
 
@@ -110,8 +117,8 @@ class _Paths:
 
     plain: Complex | None = None
 
-    def __init__(self, path: Path, array: UPA) -> None:
-        self._stored: Channels = load_stored(path, "PathChannels")
+    def __init__(self, folder: Path, shard: ShardEntry, array: UPA) -> None:
+        self._stored: Channels = load_shard(folder, shard, array)
         self._array = array
         self.shape: tuple[int, ...] = (array.num_antennas, len(self._stored.frequencies_hz))
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from channelfm.datasets.verified import is_remembered, remember
 from channelfm.errors import IntegrityError
 from channelfm.records import Channels, Record, write_atomically
 
@@ -30,12 +31,23 @@ class FileEntry:
     def check(self, folder: Path) -> None:
         """Raise IntegrityError unless the file is there with this size and hash."""
         self.check_size(folder)
-        if _hash_file(folder / self.file) != self.sha256:
-            raise IntegrityError(f"{folder / self.file}: contents do not match the recorded SHA-256; {_REMEDY}")
+        path = folder / self.file
+        state = path.stat()
+        if _hash_file(path) != self.sha256:
+            raise IntegrityError(f"{path}: contents do not match the recorded SHA-256; {_REMEDY}")
+        remember(path, self.sha256, state)
+
+    def check_once(self, folder: Path) -> None:
+        """As :meth:`check`, but hash no file that is as it was when it was found whole (``datasets.verified``)."""
+        self.check_size(folder)
+        if not is_remembered(folder / self.file, self.sha256):
+            self.check(folder)
 
     def check_size(self, folder: Path) -> None:
-        """Raise IntegrityError unless the file is there with this size; reads no content."""
+        """Raise IntegrityError unless the file is there, in the folder, with this size; reads no content."""
         path = folder / self.file
+        if Path(self.file).is_absolute() or ".." in Path(self.file).parts:
+            raise IntegrityError(f"{folder}: its manifest names '{self.file}', which lies elsewhere; {_REMEDY}")
         if not path.is_file():
             raise IntegrityError(f"{path}: missing; {_REMEDY}")
         if path.stat().st_size != self.size:
@@ -137,7 +149,7 @@ def finished_entry(folder: Path, unit: str) -> ShardEntry | None:
     try:
         entry = ShardEntry(**json.loads(_journal_path(folder, unit).read_text(encoding="utf-8")))
         entry.check(folder)
-    except (OSError, ValueError, TypeError, IntegrityError):
+    except (OSError, ValueError, TypeError, RecursionError, IntegrityError):
         return None  # missing, cut short or damaged: all mean that the unit has to be done again
     return entry
 

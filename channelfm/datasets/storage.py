@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 
 from channelfm.arrays import UPA
 from channelfm.channels.compact import CompactPaths, expand
+from channelfm.datasets.shards import ShardEntry
+from channelfm.errors import IntegrityError
 from channelfm.records import Channels, Record
 
 Storage = Literal["complex64", "float16", "paths"]
@@ -25,6 +26,8 @@ class HalfChannels(Channels):
 
     scale: NDArray[np.float32] = field(kw_only=True)
 
+    axes: ClassVar[dict[str, str]] = Channels.axes | {"response": "float S A F 2", "scale": "float S"}
+
 
 @dataclass(frozen=True)
 class PathChannels(Channels):
@@ -33,6 +36,12 @@ class PathChannels(Channels):
     paths: CompactPaths = field(kw_only=True)
 
     nested: ClassVar[dict[str, type[Record]]] = {"paths": CompactPaths}
+
+    def check(self) -> None:
+        """See :meth:`Channels.check`."""
+        super().check()
+        if len(self.paths) != len(self):
+            raise ValueError(f"paths of {len(self.paths)} snapshots beside labels of {len(self)}")
 
     def select(self, index: Any) -> PathChannels:
         """The snapshots that a NumPy index (slice, integers, mask) picks."""
@@ -81,9 +90,23 @@ def labels_only(stored: Channels) -> Channels:
     return Channels(**_fields(stored) | {"response": empty})
 
 
-def load_stored(path: Path, form: str, unread: Collection[str] = ()) -> Channels:
-    """The record of a shard's file; ``form`` is its ShardEntry's. Arrays named in ``unread`` come empty."""
-    return FORMS[form].load(path, unread)
+def load_shard(folder: Path, shard: ShardEntry, array: UPA, labels: bool = False) -> Channels:
+    """The record of a shard, its hash compared once; ``array`` is its own. With ``labels`` alone the response is empty.
+
+    Raises IntegrityError for a file that is broken or holds other channels than the shard's entry says.
+    """
+    shard.check_once(folder)
+    path = folder / shard.file
+    if shard.form not in FORMS:
+        raise IntegrityError(f"{path}: form '{shard.form}' is none of {', '.join(FORMS)}; generate the data set anew")
+    stored = FORMS[shard.form].load(path, ("response",) if labels else ())
+    if len(stored) != shard.snapshots:
+        raise IntegrityError(f"{path}: holds {len(stored)} snapshots, the manifest says {shard.snapshots}")
+    if (stored.rows, stored.cols) != (array.rows, array.cols):
+        raise IntegrityError(
+            f"{path}: of {stored.rows} x {stored.cols} elements, the manifest says {array.rows} x {array.cols}"
+        )
+    return stored
 
 
 def _fields(channels: Channels) -> dict[str, Any]:

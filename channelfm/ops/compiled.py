@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from channelfm.cache import cache_folder
 from channelfm.ops.neighbourhood import Grid
 from channelfm.ops.plain import Boxes
 
@@ -72,7 +73,7 @@ def _built() -> Path:
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=False).stdout
     content = b"".join((folder / name).read_bytes() for name in _SOURCES)
     digest = hashlib.sha256(content + version + repr((platform.machine(), flags)).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "channelfm"
+    cache = cache_folder()
     target = cache / f"ssta-{digest}.so"
     if target.is_file():
         return target

@@ -18,6 +18,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from channelfm.cache import cache_folder
 from channelfm.errors import ChannelfmError, DependencyError
 from channelfm.records import write_atomically
 
@@ -134,8 +135,7 @@ def _preload(libraries: list[Path]) -> None:
 
 
 def _memory_file() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "channelfm" / "llvm.json"
+    return cache_folder() / "llvm.json"
 
 
 def _identity(path: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,8 @@ class Measured(Record):
     best_rate: Single
     latency_ms: float
     peak_mb: float
+
+    axes: ClassVar[dict[str, str]] = dict.fromkeys(("nmse", "similarity", "rate", "best_rate"), "float C N H")
 
 
 def measure(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,18 @@ Half = NDArray[np.float16]
 Byte = NDArray[np.uint8]
 Short = NDArray[np.uint16]
 Bool = NDArray[np.bool_]
+
+# Beyond what any path has, and within what single precision takes; a component of a unit vector may be rounded.
+_LARGEST = {
+    "delay_s": 1.0,
+    "direction": 1.001,
+    "curvature_per_m": 1e6,
+    "bend_m": 1e6,
+    "doppler_hz": 1e9,
+    "doppler_slope_hz": 1e9,
+    "gain": 1e6,
+    "gain_scale": 1e18,
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,42 @@ class CompactPaths(Record):
     times_s: Float
     positions_m: Float
     array: UPA
+
+    axes: ClassVar[dict[str, str]] = {
+        "path_count": "int S",
+        "delay_s": "float R",
+        "direction": "float R 2",
+        "curvature_per_m": "float R",
+        "bend_m": "float B",
+        "bend_degree": "int R",
+        "doppler_hz": "float R",
+        "doppler_slope_hz": "float R 2",
+        "gain": "float Q 2",
+        "gain_degree": "int R",
+        "gain_scale": "float R",
+        "edges": "int E",
+        "edge_count": "int R",
+        "edges_by_column": "bool R",
+        "interactions": "int R",
+        "times_s": "float S",
+        "positions_m": "float S 3",
+    }
+
+    def check(self) -> None:
+        """See :meth:`channelfm.records.Record.check`: that counts and degrees tell the lengths of what they count."""
+        super().check()
+        if self.path_count.sum() != len(self.delay_s):
+            raise ValueError(f"'path_count' counts {self.path_count.sum()} paths, there are {len(self.delay_s)}")
+        for name, counts in self.counts().items():
+            if counts.sum() != len(getattr(self, name)):
+                raise ValueError(f"'{name}' has {len(getattr(self, name))} entries, {counts.sum()} are counted")
+        if len(self.gain) and self.polarizations not in (1, self.array.num_polarizations):
+            raise ValueError(f"{self.polarizations} polarisations, the array has {self.array.num_polarizations}")
+        if self.edges.size and self.edges.max() >= self.array.num_elements:
+            raise ValueError(f"'edges' points beyond {self.array.num_elements} elements")
+        for name, limit in _LARGEST.items():
+            if not float(np.abs(getattr(self, name)).max(initial=0.0)) <= limit:  # nor is NaN
+                raise ValueError(f"'{name}' holds values beyond {limit:g}")
 
     @classmethod
     def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:

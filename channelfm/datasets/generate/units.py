@@ -29,7 +29,7 @@ from channelfm.datasets.plan import Unit
 from channelfm.datasets.recipe import DatasetRecipe, SceneRecipe
 from channelfm.datasets.shards import ShardEntry, store_record, write_shard
 from channelfm.datasets.storage import halved, with_paths
-from channelfm.errors import IntegrityError
+from channelfm.errors import ChannelfmError
 from channelfm.maps.files import map_date
 from channelfm.records import Channels, Paths, Scene, Trajectory, write_atomically
 from channelfm.tracing.sequences import birth_death_statistics, follow, trace_sequence
@@ -66,7 +66,7 @@ def finished_scene(folder: Path, name: str) -> SceneEntry | None:
         entry = decode_scene(json.loads(_scene_journal(folder, name).read_text(encoding="utf-8")))
         if entry.record is not None:
             entry.record.check(folder)
-    except (OSError, ValueError, TypeError, KeyError, IntegrityError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, ChannelfmError):
         return None
     return entry
 

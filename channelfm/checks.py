@@ -1,0 +1,61 @@
+"""Whether a dataclass of arrays and plain values that came from a file can be what it says; ValueError says why not."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_KINDS = {"complex": "c", "float": "f", "int": "iu", "bool": "b"}  # in words, and as NumPy's dtypes have them
+_PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,)}
+
+
+def check_axes(arrays: Mapping[str, Any], axes: Mapping[str, str]) -> None:
+    """Check kinds and shapes of arrays against ``axes``, such as {"delay_s": "float S P", "points_m": "float S P 3"}.
+
+    A letter stands for one length wherever it occurs, a number for itself.
+    """
+    lengths: dict[str, tuple[int, str]] = {}
+    for name, text in axes.items():
+        kind, *letters = text.split()
+        values = arrays.get(name)
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"'{name}' holds {getattr(values, 'dtype', type(values).__name__)}, not {kind} numbers")
+        if values.ndim != len(letters):
+            raise ValueError(f"'{name}' has shape {values.shape}, not {len(letters)} axes")
+        for letter, length in zip(letters, values.shape, strict=True):
+            known, first = (int(letter), "") if letter.isdigit() else lengths.setdefault(letter, (length, name))
+            if length != known:
+                of = f" as '{first}' has" if first else ""
+                raise ValueError(f"'{name}' has shape {values.shape}: {length} entries where there must be {known}{of}")
+
+
+def check_plain(instance: Any) -> None:
+    """Check the numbers, words and flags of a dataclass, and of the dataclasses in its tuples, by its annotations."""
+    for item in dataclasses.fields(instance):
+        value = getattr(instance, item.name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(inner) and not hasattr(inner, "check"):
+                check_plain(inner)
+        wanted = _PLAIN.get(str(item.type))
+        if wanted is None:
+            continue
+        right = isinstance(value, wanted) and (bool in wanted or not isinstance(value, bool))
+        if not right or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError(f"'{item.name}' is {str(value)[:40]!r}, not a {item.type}")
+
+
+def all_finite(values: NDArray[Any]) -> bool:
+    """Whether no number is NaN or infinite: at the speed of memory, twice that of asking number by number."""
+    if values.dtype.kind == "c":
+        values = np.ascontiguousarray(values).view(values.real.dtype)
+    if values.dtype == np.float16:  # whose extremes NumPy finds slowly
+        return bool(np.isfinite(values).all())
+    if not values.size or values.dtype.kind != "f":
+        return True
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(values.min()) and np.isfinite(values.max()))
