@@ -27,9 +27,10 @@ from torch import nn
 
 from channelfm import __version__
 from channelfm.baselines.prediction import sequence_baselines
-from channelfm.config import Recipe, parse_recipe
+from channelfm.config import Recipe, brief, parse_recipe
 from channelfm.errors import InputError, IntegrityError
 from channelfm.models.zoo import build
+from channelfm.plain import read_yaml
 from channelfm.records import write_atomically
 from channelfm.tasks.methods import MIXTURE, SEQUENCE, predictor_of, sequence_predictor_of
 from channelfm.tasks.mixture_predictor import MixturePredictor
@@ -115,12 +116,14 @@ def read_config(folder: str | Path) -> CheckpointConfig:
     if not path.is_file():
         raise InputError(f"{folder}: no checkpoint there ({CONFIG} is missing); give a folder that 'pretrain' wrote")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise IntegrityError(f"{path}: not valid YAML; write the checkpoint again") from error
+        values = read_yaml(path)
+    except ValueError as error:
+        raise IntegrityError(f"{path}: not valid YAML ({error}); write the checkpoint again") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         found = values.get("format") if isinstance(values, dict) else None
-        raise InputError(f"{path}: checkpoint format {found}, this version reads {FORMAT}; pretrain again or update")
+        raise InputError(
+            f"{path}: checkpoint format {brief(found)}, this version reads {FORMAT}; pretrain again or update"
+        )
     return parse_recipe(CheckpointConfig, values, str(path))
 
 

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from channelfm.errors import InputError
+from channelfm.plain import from_yaml, read_yaml
 
 
 class Recipe(BaseModel):
     """Base of all recipe models: frozen, and an unknown key is an error, not a typo that goes unseen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def content_hash(self) -> str:
         """SHA-256 over the canonical JSON of all values: equal recipes have equal hashes."""
@@ -51,8 +51,8 @@ def shipped_recipes() -> list[str]:
 def recipe_task(path: str | Path) -> str | None:
     """The ``task`` that a recipe file names, None where it names none; errors are left to :func:`load_recipe`."""
     try:
-        values = yaml.safe_load(find_recipe(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        values = read_yaml(find_recipe(path))
+    except ValueError:
         return None
     return values.get("task") if isinstance(values, dict) else None
 
@@ -65,9 +65,9 @@ def load_recipe(model: type[RecipeT], path: str | Path, overrides: Sequence[str]
     """
     file = find_recipe(path)
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: not valid YAML: {error}".replace("\n", " ")) from error
+        values = read_yaml(file) or {}
+    except ValueError as error:
+        raise InputError(f"{file}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{file}: a recipe is a mapping of keys to values, this is a {type(values).__name__}")
     for override in overrides:
@@ -81,11 +81,21 @@ def parse_recipe(model: type[RecipeT], values: dict[str, Any], source: str) -> R
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        place = brief(".".join(str(part) for part in first["loc"])) or "(top level)"
         if first["type"] == "extra_forbidden":
             known = ", ".join(_fields_at(model, first["loc"][:-1]))
             raise InputError(f"{source}: unknown key '{place}'; remove it or use one of: {known}") from error
-        raise InputError(f"{source}: {place}: {first['msg']} (given: {first.get('input')!r})") from error
+        raise InputError(f"{source}: {place}: {brief(first['msg'], 200)} (given: {brief(first['input'])})") from error
+
+
+def brief(value: object, most: int = 80) -> str:
+    """A value as messages show it: on one line, cut after ``most`` characters."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        text = "a number of thousands of digits"
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
@@ -114,15 +124,19 @@ def set_dotted(values: dict[str, Any], override: str) -> None:
     """Apply one ``a.b=value`` override in place; the value is read as YAML, list items by number."""
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise InputError(f"override '{override}': write it as key.subkey=value")
+        raise InputError(f"override '{brief(override)}': write it as key.subkey=value")
+    try:
+        value = from_yaml(text)
+    except ValueError as error:
+        raise InputError(f"override '{brief(override)}': not valid YAML: {error}") from error
     *parents, last = key.split(".")
     target: Any = values
     try:
         for part in parents:
             target = target[int(part)] if isinstance(target, list) else target.setdefault(part, {})
         if isinstance(target, list):
-            target[int(last)] = yaml.safe_load(text)
+            target[int(last)] = value
         else:
-            target[last] = yaml.safe_load(text)
-    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise InputError(f"override '{override}': no such place in the recipe") from error
+            target[last] = value
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
+        raise InputError(f"override '{brief(override)}': no such place in the recipe") from error

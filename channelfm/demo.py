@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
 import time
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from channelfm.datasets.generate import generate, identity, runnable
 from channelfm.datasets.manifest import MANIFEST
 from channelfm.datasets.recipe import DatasetRecipe, SceneRecipe
 from channelfm.errors import InputError
+from channelfm.plain import from_json
 from channelfm.pretraining.loop import pretrain
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.records import Channels
@@ -146,8 +146,8 @@ def _evaluate(
 ) -> Results:
     """Measure all predictors on the held-out flight, or take the measurement that is there."""
     if file.is_file():
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # a damaged file is measured again
-            stored: Results = json.loads(file.read_text(encoding="utf-8"))
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # a damaged file is measured again
+            stored: Results = from_json(file.read_text(encoding="utf-8"))
             tell.step("evaluation", f"{len(stored['rows'])} rows, reused")
             return stored
     recipe = settings.evaluation

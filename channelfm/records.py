@@ -23,6 +23,7 @@ from safetensors.numpy import save as serialize
 
 from channelfm.checks import all_finite, check_axes, check_plain
 from channelfm.errors import InputError, IntegrityError
+from channelfm.plain import from_json
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int32]
@@ -104,9 +105,9 @@ class Record:
             raise InputError(f"{path}: no such file; give the path of a saved {cls.__name__}")
         try:
             with safe_open(str(path), framework="numpy") as file:
-                header = json.loads((file.metadata() or {}).get("channelfm", "{}"))
+                header = from_json((file.metadata() or {}).get("channelfm", "{}"))
                 arrays = {name: _read(file, name, name in unread) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
+        except (SafetensorError, OSError, ValueError, TypeError) as error:
             raise IntegrityError(f"{path}: not a whole safetensors file ({error}); write it again") from error
         kind = header.get("record", "foreign file") if isinstance(header, dict) else "foreign file"
         if kind != cls.__name__:

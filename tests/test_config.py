@@ -121,3 +121,22 @@ def test_any_override_gives_a_recipe_or_an_input_error(text):
         set_dotted(settings, text)
         recipe = parse_recipe(Whole, settings, "test")
     assert recipe is None or isinstance(recipe, Whole)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed: 2023-02-30", "seed: Input should be a valid integer.*given: 2023-02-30"),
+        ("seed: .inf", "seed: "),
+        ("seed: .nan", "seed: "),
+        (f"{'k' * 900}: 1", "unknown key 'k{80}"),
+        (f"seed: {list(range(3_000))}", "given: .{80}"),
+        ("1: 2", "1: Keys should be strings"),
+    ],
+)
+def test_a_message_is_short_whatever_was_given(text, words, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(InputError, match=words) as caught:
+        load_recipe(Whole, tmp_path / "recipe.yaml")
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)

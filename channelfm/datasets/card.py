@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from channelfm.arrays import UPA
 from channelfm.datasets.dataset import Dataset
 from channelfm.datasets.manifest import COUNTED, SceneEntry
+from channelfm.plain import from_json
 from channelfm.records import Channels, Scene, Trajectory, write_atomically
 
 CARD = "README.md"
@@ -134,14 +135,16 @@ def _settings(dataset: Dataset) -> str:
 
 def _effort(folder: Path) -> str:
     """Time and machines, from the files that the runs left; nothing where there is none."""
-    runs = [run for path in sorted(folder.glob("generation*.json")) for run in json.loads(path.read_text("utf-8"))]
-    if not runs:
+    lines = []
+    for path in sorted(folder.glob("generation*.json")):
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a damaged file tells nothing
+            lines += [
+                f"- {len(run['seconds'])} units in {run['wall_s']:.0f} s on {run['machine']['processor']}, "
+                f"{run['machine']['cores']} cores, Python {run['machine']['python']}"
+                for run in from_json(path.read_text(encoding="utf-8"))
+            ]
+    if not lines:
         return ""
-    lines = [
-        f"- {len(run['seconds'])} units in {run['wall_s']:.0f} s on {run['machine']['processor']}, "
-        f"{run['machine']['cores']} cores, Python {run['machine']['python']}"
-        for run in runs
-    ]
     return "## What it took\n\n" + "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ from channelfm.datasets.manifest import RECIPE, SCENE_FOLDER
 from channelfm.datasets.recipe import DatasetRecipe, ForeignRecipe
 from channelfm.datasets.shards import SHARD_FOLDER
 from channelfm.errors import InputError, IntegrityError
+from channelfm.plain import from_json
 from channelfm.records import write_atomically
 
 _BYTES_DEPEND_ON = ("numpy", "torch", "osmium", "shapely", "sionna-rt", "sionna-no-rt", "mitsuba", "drjit")
@@ -111,7 +112,7 @@ def _identity_of(path: Path) -> str | None:
 
 def _check_claim(path: Path, content: dict[str, Any]) -> None:
     try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
+        begun = from_json(path.read_text(encoding="utf-8"))
         begun_identity, begun_versions, name = begun["identity"], dict(begun["versions"]), begun["recipe"]["name"]
         begun_maps = dict(begun.get("maps", {}))
     except (ValueError, KeyError, TypeError) as error:

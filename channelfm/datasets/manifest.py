@@ -16,6 +16,7 @@ from channelfm.config import parse_recipe
 from channelfm.datasets.recipe import DatasetRecipe, ForeignRecipe
 from channelfm.datasets.shards import FileEntry, ShardEntry
 from channelfm.errors import InputError, IntegrityError
+from channelfm.plain import from_json
 from channelfm.records import write_atomically
 
 MANIFEST = "manifest.json"
@@ -112,10 +113,10 @@ class Manifest:
                 raise InputError(f"{folder}: an unfinished data set; run generate again with its recipe to finish it")
             raise InputError(f"{folder}: no data set here ({MANIFEST} is missing); make one with 'channelfm generate'")
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
+            plain = from_json(path.read_text(encoding="utf-8"))
             seal = plain.pop("seal")
             whole = seal == _seal(plain)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise IntegrityError(f"{path}: not a whole manifest ({error}); {_REMEDY}") from error
         if not whole:
             raise IntegrityError(f"{path}: was altered after it was written (its seal does not fit); {_REMEDY}")

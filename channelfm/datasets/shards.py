@@ -15,6 +15,7 @@ from typing import Any
 
 from channelfm.datasets.verified import is_remembered, remember
 from channelfm.errors import IntegrityError
+from channelfm.plain import from_json
 from channelfm.records import Channels, Record, write_atomically
 
 SHARD_FOLDER = "shards"
@@ -147,9 +148,9 @@ def write_journal(folder: Path, name: str, entry: ShardEntry) -> None:
 def finished_entry(folder: Path, unit: str) -> ShardEntry | None:
     """The journal entry of a unit whose shard is whole (hash compared), or None: then the unit is to be done."""
     try:
-        entry = ShardEntry(**json.loads(_journal_path(folder, unit).read_text(encoding="utf-8")))
+        entry = ShardEntry(**from_json(_journal_path(folder, unit).read_text(encoding="utf-8")))
         entry.check(folder)
-    except (OSError, ValueError, TypeError, RecursionError, IntegrityError):
+    except (OSError, ValueError, TypeError, IntegrityError):
         return None  # missing, cut short or damaged: all mean that the unit has to be done again
     return entry
 

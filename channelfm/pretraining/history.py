@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from channelfm.errors import IntegrityError
+from channelfm.plain import from_json
 from channelfm.records import write_atomically
 
 
@@ -17,8 +19,13 @@ class History:
 
     def __init__(self, path: Path, steps_done: int) -> None:
         self._path = path
-        stored = json.loads(path.read_text(encoding="utf-8")) if steps_done and path.is_file() else []
-        self.rows: list[dict[str, Any]] = [row for row in stored if row["step"] <= steps_done]
+        self.rows: list[dict[str, Any]] = []
+        if not steps_done or not path.is_file():
+            return
+        try:
+            self.rows = [dict(row) for row in from_json(path.read_text(encoding="utf-8")) if row["step"] <= steps_done]
+        except (ValueError, KeyError, TypeError) as error:
+            raise IntegrityError(f"{path}: not a whole history ({error}); delete it, the run does without") from error
 
     def add(self, step: int, **values: Any) -> None:
         """Note values after ``step`` steps, in the row of that step."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from channelfm.errors import IntegrityError
+from channelfm.plain import from_json
 from channelfm.pretraining.identity import Identity
 from channelfm.records import write_atomically
 
@@ -87,7 +88,7 @@ def load_state(path: Path, state: TrainingState, identity: Identity) -> None:
             trained.optimizer.state[parameter] = {"step": step, **moments}
     if not state.step:
         return
-    identity.refuse_another(f"{path.parent}: holds an unfinished run that", header, json.loads(header["settings"]))
+    identity.refuse_another(f"{path.parent}: holds an unfinished run that", header, from_json(header["settings"]))
     tensors = state_tensors(state)
     if {name: tensor.shape for name, tensor in tensors.items()} != {name: t.shape for name, t in stored.items()}:
         raise IntegrityError(f"{path}: its tensors do not fit the recipe's networks; delete it to start afresh")
@@ -103,10 +104,10 @@ def _stored(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             header = dict(file.metadata() or {})
-            if int(header["step"]) < 0 or not isinstance(json.loads(header["settings"]), dict):
+            if int(header["step"]) < 0 or not isinstance(from_json(header["settings"]), dict):
                 raise ValueError("its header tells nothing")
             return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise IntegrityError(f"{path}: damaged training state ({error}); delete it to start afresh") from error
 
 

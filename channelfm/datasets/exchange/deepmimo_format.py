@@ -21,7 +21,6 @@ array has the first element e_0, not its centre, at ``tx_pos``, and its phase mu
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 
 from channelfm.datasets.exchange.files import SUFFIXES, UNNAMED, read_arrays
 from channelfm.errors import InputError
+from channelfm.plain import from_json
 
 PhaseConvention = Literal["carrier-included", "carrier-excluded"]
 CONVENTIONS: tuple[str, ...] = get_args(PhaseConvention)
@@ -65,7 +65,7 @@ def read_params(folder: Path) -> dict[str, Any]:
     else:
         raise InputError(f"{folder}: no {PARAMS}; give the folder of a DeepMIMO scenario of version 4")
     try:
-        params = json.loads(place.read_text(encoding="utf-8"))
+        params = from_json(place.read_text(encoding="utf-8"))
         version, frequency = str(params["version"]), float(params["rt_params"]["frequency"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{place}: not the parameters of a DeepMIMO scenario of version 4 ({error!r})") from error

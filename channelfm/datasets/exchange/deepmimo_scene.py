@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from channelfm.datasets.exchange.files import read_arrays, write_npz
 from channelfm.errors import InputError
+from channelfm.plain import from_json
 from channelfm.records import Scene, SceneObject, write_atomically
 
 LABELS = {"building": "buildings", "ground": "terrain", "other": "objects"}  # ours -> DeepMIMO's
@@ -103,7 +104,7 @@ def read_scene(folder: Path, materials: dict[str, Any], name: str) -> Scene | No
     if not place.is_file() or vertices_at is None:
         return None
     try:
-        listed = json.loads(place.read_text(encoding="utf-8"))
+        listed = from_json(place.read_text(encoding="utf-8"))
         vertices = np.asarray(read_arrays(vertices_at)["vertices"], dtype=np.float64)
         names = [_plain_name(str(entry["name"])) for entry in materials.values()]
         mesh = (folder / "faces.npz").is_file()

@@ -29,6 +29,7 @@ from channelfm.datasets.plan import Unit, plan_units, share_of
 from channelfm.datasets.recipe import DatasetRecipe
 from channelfm.datasets.shards import ShardEntry, finished_entry, sweep_leftovers
 from channelfm.errors import InputError, IntegrityError
+from channelfm.plain import from_json
 from channelfm.records import write_atomically
 from channelfm.scenes.pictures import draw_scene
 from channelfm.tracing.trace import Method, available_method
@@ -211,7 +212,7 @@ class _Run:
             return
         path = self.folder / file
         try:
-            runs = json.loads(path.read_text(encoding="utf-8"))
+            runs = from_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             runs = []
         machine = {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version()}

@@ -31,6 +31,7 @@ from channelfm.datasets.shards import ShardEntry, store_record, write_shard
 from channelfm.datasets.storage import halved, with_paths
 from channelfm.errors import ChannelfmError
 from channelfm.maps.files import map_date
+from channelfm.plain import from_json
 from channelfm.records import Channels, Paths, Scene, Trajectory, write_atomically
 from channelfm.tracing.sequences import birth_death_statistics, follow, trace_sequence
 from channelfm.tracing.trace import Method, Tracer
@@ -63,10 +64,10 @@ class Done:
 def finished_scene(folder: Path, name: str) -> SceneEntry | None:
     """The journal entry of a scene whose record is whole, or None: then it is to be built."""
     try:
-        entry = decode_scene(json.loads(_scene_journal(folder, name).read_text(encoding="utf-8")))
+        entry = decode_scene(from_json(_scene_journal(folder, name).read_text(encoding="utf-8")))
         if entry.record is not None:
             entry.record.check(folder)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, ChannelfmError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ChannelfmError):
         return None
     return entry
 
