@@ -1,14 +1,20 @@
-"""Whether a dataclass of arrays and plain values that came from a file can be what it says; ValueError says why not."""
+"""Whether what came from a file or a caller can be what it says.
+
+Of a file's arrays and plain values ValueError says why not, for whoever knows the file; of a caller's, InputError.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from channelfm.errors import InputError
 
 _KINDS = {"complex": "c", "float": "f", "int": "iu", "bool": "b"}  # in words, and as NumPy's dtypes have them
 _PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,)}
@@ -47,6 +53,28 @@ def check_plain(instance: Any) -> None:
         right = isinstance(value, wanted) and (bool in wanted or not isinstance(value, bool))
         if not right or (isinstance(value, float) and not math.isfinite(value)):
             raise ValueError(f"'{item.name}' is {str(value)[:40]!r}, not a {item.type}")
+
+
+def as_numbers(values: Any, name: str) -> NDArray[Any]:
+    """A caller's values as a NumPy array, those of a PyTorch tensor, too; InputError where they are no numbers."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(values, torch.Tensor):
+        values = values.detach().cpu().resolve_conj().resolve_neg()
+        values = (values.float() if values.dtype in (torch.bfloat16, torch.complex32) else values).numpy()
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: no array of numbers ({str(error)[:80]})") from error
+    if array.dtype.kind not in "biufc":
+        raise InputError(f"{name} holds {array.dtype}: give an array of numbers")
+    return array
+
+
+def as_whole(value: Any, name: str, least: int = 1) -> int:
+    """A caller's count; InputError where it is no whole number, or below ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(f"{name} = {str(value)[:40]}: give a whole number of at least {least}")
+    return int(value)
 
 
 def all_finite(values: NDArray[Any]) -> bool:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from channelfm.arrays import spherical_wave
 from channelfm.errors import InputError
@@ -111,7 +112,7 @@ def test_nmse_refuses(estimate, truth, words):
 def test_other_refusals():
     with pytest.raises(InputError, match="maps"):
         ssim(np.ones((2, 3)), np.ones((2, 3)))
-    with pytest.raises(InputError, match="at least one value"):
+    with pytest.raises(InputError, match="at least one value, all finite"):
         bootstrap_interval(np.array([]))
 
 
@@ -177,3 +178,51 @@ def test_achievable_rate_of_known_precoders():
     assert achievable_rate(0 * truth, truth, 10.0) == pytest.approx(0.0)
     with pytest.raises(InputError, match="antenna, frequency"):
         achievable_rate(truth[0], truth[0], 10.0)
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-43, 2.0**-60, 2.0**60])
+def test_no_metric_depends_on_a_common_scale(scale):
+    rng = np.random.default_rng(5)
+    truth, error = (rng.normal(size=(3, 8, 8, 2)) @ np.array([1, 1j]) for _ in range(2))
+    estimate = truth + 0.1 * error
+    for metric in (nmse, squared_cosine_similarity, psnr, ssim, lambda *pair: achievable_rate(*map(flat, pair), 10.0)):
+        found = metric(estimate * scale, truth * scale)
+        assert np.isfinite(found).all()
+        np.testing.assert_allclose(found, metric(estimate, truth), rtol=1e-9)
+    peaks, scaled = polar_peaks(truth), polar_peaks(truth * scale)
+    np.testing.assert_allclose(scaled.sines, peaks.sines, atol=1e-3)
+
+
+def flat(maps):
+    return maps.reshape(len(maps), -1, 1)
+
+
+@pytest.mark.parametrize("metric", [nmse, squared_cosine_similarity, psnr, ssim])
+@pytest.mark.parametrize(
+    ("estimate", "truth", "words"),
+    [
+        (np.ones((2, 0, 3)), np.ones((2, 0, 3)), "something in each sample"),
+        (np.ones((1, 2, 2)), np.zeros((1, 2, 2)), "all zero"),
+        ("x", np.ones((1, 2, 2)), "the estimate holds"),
+        (np.ones((1, 2, 2)), np.full((1, 2, 2), 1e200), "more than 1e"),
+    ],
+)
+def test_every_metric_refuses_what_has_no_answer(metric, estimate, truth, words):
+    with pytest.raises(InputError, match=words):
+        metric(estimate, truth)
+
+
+def test_metrics_take_tensors_and_no_sample_at_all():
+    truth = np.random.default_rng(0).normal(size=(2, 4, 4)) + 1j
+    tensor = torch.from_numpy(truth)
+    for metric in (nmse, psnr, ssim, squared_cosine_similarity):
+        np.testing.assert_array_equal(metric(0.9 * tensor, tensor), metric(0.9 * truth, truth))
+        assert metric(truth[:0], truth[:0]).shape == (0,)
+    assert polar_peaks(tensor).sines.shape == (2, 2)
+    for values in (np.array([]), np.array([np.nan]), np.array([-1.0])):
+        with pytest.raises(InputError, match="summary"):
+            summary(values)
+    with pytest.raises(InputError, match="finite maps"):
+        polar_peaks(np.ones((1, 0, 3), complex))
+    with pytest.raises(InputError, match="same channels"):
+        polar_peak_errors(polar_peaks(truth), polar_peaks(truth[:1]), 4, 4)

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from channelfm.checks import as_numbers, as_whole
 from channelfm.errors import InputError
+from channelfm.tasks.predictor import check_amplitudes
 from channelfm.tokens.masks import MASKS
 from channelfm.units import db_to_power
+
+LARGEST_SNR_DB = 200.0
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,11 @@ def examples(
     Raises InputError for a wrong shape, NaN or infinity, an unknown kind, a ratio outside [0, 1], and a ratio so small
     that the kind hides nothing of an array of this size.
     """
-    if grid.ndim != 4:
-        raise InputError(f"channels have shape {grid.shape}: give [snapshot, row, column, frequency]")
     if kind not in MASKS:
         raise InputError(f"mask kind '{kind}': use one of: {', '.join(MASKS)}")
+    if as_numbers(ratio, "mask ratio").ndim:
+        raise InputError(f"mask ratio {str(ratio)[:40]}: give one number between 0 and 1")
+    check_draw(seed, snr_db)
     target = usable_snapshots(grid)
     count, rows, cols, _ = target.shape
     # SeedSequence takes non-negative integers only: an invalid ratio gets as far as the mask, which refuses it.
@@ -58,13 +63,26 @@ def noise(grid: NDArray[np.complex64], snr_db: float, seed: int) -> NDArray[np.c
     """
     generator = np.random.default_rng((seed, *b"noise"))
     parts = generator.standard_normal((*grid.shape, 2), dtype=np.float32) / np.float32(np.sqrt(2.0))
-    power = np.mean(np.abs(grid) ** 2, axis=(1, 2, 3), keepdims=True)
+    power = np.mean(np.abs(grid).astype(np.float64) ** 2, axis=(1, 2, 3), keepdims=True)
     scale = np.sqrt(power / db_to_power(snr_db)).astype(np.float32)
     return np.asarray(scale * (parts[..., 0] + 1j * parts[..., 1]), dtype=np.complex64)
 
 
 def usable_snapshots(grid: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Channels complex64 [N, rows, cols, F] without those that are all zero; InputError on NaN or infinity."""
-    if not np.isfinite(grid).all():
-        raise InputError("channels hold NaN or infinity: remove those snapshots")
+    """Channels complex64 [N, rows, cols, F] without those that are all zero; InputError on another shape, NaN, infinity
+    and amplitudes that no Predictor takes."""
+    grid = as_numbers(grid, "channels")
+    if grid.ndim != 4 or not np.iscomplexobj(grid) or 0 in grid.shape[1:]:
+        raise InputError(
+            f"channels have shape {grid.shape} and type {grid.dtype}: give complex [snapshot, row, column, frequency], "
+            "none of them empty"
+        )
+    check_amplitudes(grid, "channels")
     return np.asarray(grid[np.any(grid != 0, axis=(1, 2, 3))], dtype=np.complex64)
+
+
+def check_draw(seed: int, snr_db: float | None) -> None:
+    """InputError for a seed that draws nothing, and a signal-to-noise ratio beyond what single precision tells."""
+    as_whole(seed, "seed", 0)
+    if snr_db is not None and not (isinstance(snr_db, float | int | np.number) and abs(snr_db) <= LARGEST_SNR_DB):
+        raise InputError(f"snr_db = {str(snr_db)[:40]}: give a number up to {LARGEST_SNR_DB:g} either way, or None")

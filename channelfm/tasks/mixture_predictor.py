@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from channelfm.tasks.noise import estimate_noise
 from channelfm.tasks.prediction import Bool, Complex, SequencePredictor, check_past
+from channelfm.tasks.predictor import check_answer
 from channelfm.tokens.angle_delay import angle_delay_frames, from_angle_delay_frames
 
 
@@ -39,7 +40,9 @@ class MixturePredictor:
             answer = self.network(torch.view_as_real(guesses).to(device), noise.to(device), ahead)
             frames = torch.view_as_complex(answer.contiguous().cpu())
             parts.append(from_angle_delay_frames(frames, *past.shape[2:]).numpy())
-        return np.concatenate(parts)
+        future: Complex = np.concatenate(parts)
+        check_answer(future, self.name)
+        return future
 
 
 def mixture_input(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from channelfm.config import Recipe
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.errors import InputError
-from channelfm.tasks.predictor import check_observation, fold_frequency, unfold_frequency
+from channelfm.tasks.predictor import check_answer, check_observation, fold_frequency, unfold_frequency
 from channelfm.tasks.sequence_predictor import SequenceDomain
 from channelfm.tokens.canonical import FrameRecipe, find_frame, from_canonical, to_canonical
 
@@ -84,6 +84,7 @@ class NetworkPredictor(ABC):
             batch = asked[start : start + self.batch_size]
             given = (torch.from_numpy(array[batch]).to(self.device) for array in (partial, seen))
             result[batch] = self.reconstruct(*given).cpu().numpy()
+        check_answer(result, self.name)
         if keeps:
             result = np.where(seen, partial, result)
         return unfold_frequency(result, observed.shape[3])
@@ -126,6 +127,7 @@ class FramePredictor(NetworkPredictor):
             noisy, step = self.feature_input(clean)
             parts.append(self.network.features(noisy, step, clean, all_seen).float().cpu())
         tokens = torch.cat(parts).reshape(len(channel), -1, parts[0].shape[2]).numpy()
+        check_answer(tokens, self.name)
         return tokens, tokens.mean(axis=1)
 
     def reconstruct(self, partial: Tensor, seen: Tensor) -> Tensor:

@@ -8,8 +8,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from channelfm.checks import as_numbers, as_whole
 from channelfm.errors import InputError
-from channelfm.tasks.predictor import broadcast_mask
+from channelfm.tasks.extrapolation import check_draw
+from channelfm.tasks.predictor import broadcast_mask, check_amplitudes
 from channelfm.units import db_to_power
 
 Complex = NDArray[np.complex64]
@@ -32,7 +34,8 @@ class SequencePredictor(Protocol):
         horizon : frames to predict, at least 1.
 
         Returns complex64 [N, horizon, row, col, frequency], finite everywhere. Raises InputError on a wrong shape, NaN
-        or infinity, a horizon below 1, and a sequence of which nothing is observed.
+        or infinity, amplitudes as a Predictor does, a horizon that is no whole number from 1 on, and a sequence of
+        which nothing is observed.
         """
         ...
 
@@ -73,9 +76,10 @@ def prediction_examples(
     Raises InputError for sequences of another shape, shorter than context + horizon, not finite or zero everywhere in
     the past, and for a comb that observes fewer than two subcarriers.
     """
-    _check_sequences(sequences, "sequences")
-    if min(context, horizon, comb) < 1:
-        raise InputError(f"context {context}, horizon {horizon}, comb {comb}: give numbers of at least 1")
+    sequences = _checked_sequences(sequences, "sequences")
+    for name, count in (("context", context), ("horizon", horizon), ("comb", comb)):
+        as_whole(count, name)
+    check_draw(seed, snr_db)
     frames, frequencies = sequences.shape[1], sequences.shape[4]
     if frames < context + horizon:
         raise InputError(
@@ -84,38 +88,37 @@ def prediction_examples(
         )
     if comb > 1 and -(-frequencies // comb) < 2:
         raise InputError(f"comb {comb} leaves fewer than two of {frequencies} subcarriers: give a smaller one")
-    past = np.asarray(sequences[:, :context], dtype=np.complex64)
+    past = sequences[:, :context]
     if not np.any(past != 0, axis=(1, 2, 3, 4)).all():
         raise InputError("a sequence is zero in all of its past (no path): leave it out")
     if snr_db is not None:
         generator = np.random.default_rng((seed, *b"sequence noise"))
         parts = generator.standard_normal((*past.shape, 2), dtype=np.float32) / np.float32(np.sqrt(2.0))
-        power = np.mean(np.abs(past) ** 2, axis=(1, 2, 3, 4), keepdims=True)
+        power = np.mean(np.abs(past).astype(np.float64) ** 2, axis=(1, 2, 3, 4), keepdims=True)
         past = past + np.sqrt(power / db_to_power(snr_db)).astype(np.float32) * (parts[..., 0] + 1j * parts[..., 1])
     mask = (np.arange(frequencies) % comb == 0).reshape(1, 1, 1, 1, -1)
-    future = np.asarray(sequences[:, context : context + horizon], dtype=np.complex64)
+    future = sequences[:, context : context + horizon]
     return PredictionExamples(np.where(mask, past, 0).astype(np.complex64), mask, future)
 
 
 def check_past(past: Complex, mask: Bool, horizon: int) -> tuple[Complex, Bool]:
     """Validate what a SequencePredictor is given; returns ``past``, zero where hidden, and the full-size mask."""
-    past = np.asarray(past)
+    past = as_numbers(past, "past frames")
     full_mask = broadcast_mask(mask, past, "[sequence, frame, row, column, frequency]")
-    past = np.where(full_mask, past, np.zeros((), past.dtype))
-    _check_sequences(past, "past frames")
-    past = past.astype(np.complex64, copy=False)
-    if horizon < 1:
-        raise InputError(f"horizon {horizon}: give at least one frame to predict")
+    past = _checked_sequences(np.where(full_mask, past, np.zeros((), past.dtype)), "past frames")
+    as_whole(horizon, "horizon")
     if not full_mask.any(axis=(1, 2, 3, 4)).all():
         raise InputError("the mask hides all frames of some sequence: at least one entry must be observed")
     return past, full_mask
 
 
-def _check_sequences(frames: Complex, name: str) -> None:
+def _checked_sequences(frames: Complex, name: str) -> Complex:
+    """Sequences as complex64; InputError where they are none."""
+    frames = as_numbers(frames, name)
     if frames.ndim != 5 or not np.iscomplexobj(frames) or 0 in frames.shape[1:]:
         raise InputError(
             f"{name} of shape {frames.shape} and type {frames.dtype}: give complex "
             "[sequence, frame, row, column, frequency], none of them empty"
         )
-    if not np.isfinite(frames).all():
-        raise InputError(f"{name} hold NaN or infinity: remove those sequences")
+    check_amplitudes(frames, name)
+    return frames.astype(np.complex64, copy=False)

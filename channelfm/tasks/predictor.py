@@ -5,14 +5,17 @@ A network and a classical estimator are the same thing here, so that one table c
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from channelfm.checks import all_finite, as_numbers
 from channelfm.errors import InputError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+
+WEAKEST, STRONGEST = 1e-24, 1e24  # largest amplitude of a channel: 120 dB beyond any link's, to either side
 
 
 @runtime_checkable
@@ -33,7 +36,7 @@ class Predictor(Protocol):
         mask : bool, broadcastable to ``observed``; True = observed.
 
         Returns complex64 of the shape of ``observed``, finite everywhere. Raises InputError on a wrong shape,
-        NaN or infinity, or a snapshot of which nothing is observed.
+        NaN or infinity, amplitudes beyond ``WEAKEST`` to ``STRONGEST``, or a snapshot of which nothing is observed.
         """
         ...
 
@@ -53,29 +56,60 @@ class LearningPredictor(Predictor, Protocol):
 def check_observation(
     observed: NDArray[np.complex64], mask: NDArray[np.bool_]
 ) -> tuple[NDArray[np.complex64], NDArray[np.bool_]]:
-    """Validate what a Predictor is given; returns ``observed`` with hidden entries zeroed and the full-size mask."""
-    observed = np.asarray(observed)
-    if observed.ndim != 4 or not np.iscomplexobj(observed):
+    """Validate what a Predictor is given; returns ``observed`` with hidden entries zeroed and the full-size mask.
+
+    PyTorch tensors are taken as well. Raises InputError as :meth:`Predictor.predict` says.
+    """
+    axes = "[snapshot, row, column, frequency]"
+    observed = as_numbers(observed, "observed")
+    if observed.ndim != 4 or not np.iscomplexobj(observed) or 0 in observed.shape[1:]:
         raise InputError(
-            f"observed has shape {observed.shape} and type {observed.dtype}: give complex "
-            "[snapshot, row, column, frequency], e.g. bs.to_grid(h)"
+            f"observed has shape {observed.shape} and type {observed.dtype}: give complex {axes}, none of them empty, "
+            "e.g. bs.to_grid(h)"
         )
-    full_mask = broadcast_mask(mask, observed, "[snapshot, row, column, frequency]")
-    observed = np.where(full_mask, observed, 0).astype(np.complex64)
-    if not np.isfinite(observed).all():
-        raise InputError("observed holds NaN or infinity at observed antennas: remove those snapshots")
-    if len(observed) and not full_mask.any(axis=(1, 2, 3)).all():
+    full_mask = broadcast_mask(mask, observed, axes)
+    observed = np.where(full_mask, observed, np.zeros((), observed.dtype))
+    check_amplitudes(observed, "observed")
+    if not full_mask.any(axis=(1, 2, 3)).all():
         raise InputError("the mask hides every antenna of some snapshot: at least one must be observed")
-    return observed, full_mask
+    return observed.astype(np.complex64), full_mask
+
+
+def check_amplitudes(channels: NDArray[Any], name: str) -> None:
+    """InputError where channels [N, ...] hold NaN or infinity, or are so strong or weak as a whole that their powers
+    leave single precision. Those that are zero have no path, and pass."""
+    if not all_finite(channels):
+        raise InputError(f"{name}: NaN or infinity at observed entries: remove those samples")
+    parts = np.maximum(np.abs(channels.real), np.abs(channels.imag))
+    largest = parts.max(axis=tuple(range(1, parts.ndim)))
+    outside = np.flatnonzero((largest > STRONGEST) | ((largest < WEAKEST) & (largest > 0)))
+    if len(outside):
+        raise InputError(
+            f"{name}: amplitudes up to {largest[outside[0]]:.1e} in sample {outside[0]}: scale it to between "
+            f"{WEAKEST:.0e} and {STRONGEST:.0e}"
+        )
+
+
+def check_answer(answer: NDArray[Any], name: str) -> None:
+    """InputError where what a network answers is not finite, as when its weights overflow."""
+    if not all_finite(answer):
+        raise InputError(
+            f"model '{name}' answers with NaN or infinity: its weights or the input are too large for it; train it "
+            "again, or take another checkpoint"
+        )
 
 
 def broadcast_mask(mask: NDArray[np.bool_], observed: NDArray[np.complex64], axes: str) -> NDArray[np.bool_]:
-    """The mask at the size of what was observed; InputError, naming the ``axes``, where it does not broadcast to it."""
+    """The mask at the size of what was observed; InputError, naming the ``axes``, where it does not broadcast to it,
+    or holds anything but true and false (or 1 and 0)."""
+    given = as_numbers(mask, "mask")
+    if given.dtype != np.bool_ and not np.isin(given, (0, 1)).all():
+        raise InputError(f"mask holds {given.dtype} other than 0 and 1: give bool {axes}")
     try:
-        return np.broadcast_to(np.asarray(mask, dtype=bool), observed.shape)
+        return np.broadcast_to(given.astype(bool), observed.shape)
     except ValueError as error:
         raise InputError(
-            f"mask of shape {np.shape(mask)} does not broadcast to observed {observed.shape}: give bool {axes}"
+            f"mask of shape {given.shape} does not broadcast to observed {observed.shape}: give bool {axes}"
         ) from error
 
 

@@ -14,6 +14,7 @@ from channelfm.config import Recipe
 from channelfm.errors import InputError
 from channelfm.tasks.completion import complete_frames
 from channelfm.tasks.prediction import Bool, Complex, check_past
+from channelfm.tasks.predictor import check_answer
 from channelfm.tokens.angle_delay import (
     angle_delay_frames,
     from_angle_delay_frames,
@@ -97,7 +98,11 @@ class SequenceNetwork:
             self._predict(complete[start : start + self.batch_size], horizon).cpu()
             for start in range(0, len(complete), self.batch_size)
         ]
-        return torch.cat(parts).numpy() if parts else np.zeros((0, horizon, *past.shape[2:]), np.complex64)
+        if not parts:
+            return np.zeros((0, horizon, *past.shape[2:]), np.complex64)
+        future: Complex = torch.cat(parts).numpy()
+        check_answer(future, self.name)
+        return future
 
     def _predict(self, past: Tensor, horizon: int) -> Tensor:
         known = self.domain.frames(past.to(self.device))
@@ -128,7 +133,10 @@ class SequenceNetwork:
             seen = torch.ones(frames.shape, dtype=torch.bool, device=self.device)
             frames = frames / self.domain.reference(frames, seen)
             parts.append(features(torch.view_as_real(frames), seen).float().cpu())
+        if not parts:
+            raise InputError("no sequence to take features of: give at least one")
         tokens = torch.cat(parts).numpy()
+        check_answer(tokens, self.name)
         return tokens[:, 1:], tokens[:, 0]
 
     @property

@@ -2,7 +2,8 @@
 
 Every kind is a function (generator, count, rows, cols, ratio) -> bool [count, rows, cols, 1]. ``ratio`` is one number
 or one per sample, in [0, 1]; every mask observes at least one antenna and comes as close to the ratio as its kind
-allows, which each function states. All raise InputError on a ratio outside [0, 1]. ``MASKS`` is the one list of them.
+allows, which each function states. All raise InputError on a ratio outside [0, 1], and for an array without antennas.
+``MASKS`` is the one list of them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from channelfm.checks import as_numbers, as_whole
 from channelfm.errors import InputError
 
 Ratio = float | NDArray[np.float64]
@@ -21,17 +23,20 @@ Integers = NDArray[np.int64]
 
 def random_mask(generator: np.random.Generator, count: int, rows: int, cols: int, ratio: Ratio) -> Mask:
     """Antennas hidden independently of their place: exactly round(ratio * rows * cols) of them, all but one at most."""
+    _check_size(count, rows, cols)
     return _random_lines(generator, count, rows * cols, ratio).reshape(count, rows, cols, 1)
 
 
 def row_mask(generator: np.random.Generator, count: int, rows: int, cols: int, ratio: Ratio) -> Mask:
     """Whole rows observed, chosen at random: exactly round(ratio * rows) are hidden, all but one at most."""
+    _check_size(count, rows, cols)
     seen = _random_lines(generator, count, rows, ratio)
     return np.repeat(seen[:, :, None, None], cols, axis=2)
 
 
 def column_mask(generator: np.random.Generator, count: int, rows: int, cols: int, ratio: Ratio) -> Mask:
     """Whole columns observed, chosen at random: exactly round(ratio * cols) are hidden, all but one at most."""
+    _check_size(count, rows, cols)
     seen = _random_lines(generator, count, cols, ratio)
     return np.repeat(seen[:, None, :, None], rows, axis=1)
 
@@ -42,6 +47,7 @@ def block_mask(generator: np.random.Generator, count: int, rows: int, cols: int,
     Its height is the nearest to sqrt(1 - ratio) * rows, its width then the one that comes closest to the ratio: within
     half a column of the rectangle's height. All places are equally likely.
     """
+    _check_size(count, rows, cols)
     shown = 1.0 - _ratios(ratio, count)
     height = np.clip(np.round(np.sqrt(shown) * rows), 1, rows).astype(np.int64)
     width = np.clip(np.round(shown * rows * cols / height), 1, cols).astype(np.int64)
@@ -57,6 +63,7 @@ def comb_mask(generator: np.random.Generator, count: int, rows: int, cols: int, 
     are observed, and the one nearest to 1 - ratio is taken: a ratio of 0.9 hides 8/9, one below 0.25 hides nothing.
     Where a step does not divide the array's side, single masks differ from the share by up to one row and column.
     """
+    _check_size(count, rows, cols)
     row_steps, col_steps = _comb_steps(rows, cols)
     distance = np.abs(1.0 / (row_steps * col_steps) - (1.0 - _ratios(ratio, count))[:, None])
     chosen = distance.argmin(axis=1)
@@ -76,12 +83,18 @@ MASKS: dict[str, Callable[[np.random.Generator, int, int, int, Ratio], Mask]] = 
 }
 
 
+def _check_size(count: int, rows: int, cols: int) -> None:
+    for name, number, least in (("count", count, 0), ("rows", rows, 1), ("cols", cols, 1)):
+        as_whole(number, name, least)
+
+
 def _ratios(ratio: Ratio, count: int) -> NDArray[np.float64]:
     """One ratio for each sample [count]; InputError on one outside [0, 1]."""
-    ratios = np.broadcast_to(np.asarray(ratio, dtype=np.float64), (count,))
-    if not ((ratios >= 0) & (ratios <= 1)).all():
-        raise InputError(f"mask ratio {ratio}: give the share of hidden antennas, between 0 and 1")
-    return ratios
+    given = as_numbers(ratio, "mask ratio")
+    if given.shape not in ((), (1,), (count,)) or not ((given >= 0) & (given <= 1)).all():
+        told = str(ratio)[:40]
+        raise InputError(f"mask ratio {told}: give the share of hidden antennas, between 0 and 1, one or {count}")
+    return np.broadcast_to(given.astype(np.float64), (count,))
 
 
 def _random_lines(generator: np.random.Generator, count: int, lines: int, ratio: Ratio) -> Mask:

@@ -14,6 +14,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from channelfm.checks import as_whole
 from channelfm.errors import InputError
 
 Mask = NDArray[np.bool_]
@@ -88,9 +89,9 @@ SEQUENCE_MASKS: dict[str, Callable[[Generator, Grid, float], Mask]] = {
 
 def hidden_tokens(grid: Grid, ratio: float) -> int:
     """How many tokens of a grid are hidden: floor(ratio * T * H * W), with the ratio as it is written."""
-    if min(grid) < 1:
+    if len(grid) != 3 or min(as_whole(size, "tokens", 0) for size in grid) < 1:
         raise InputError(f"{' x '.join(map(str, grid))} tokens: give at least one frame, angle and tap")
-    if not 0 <= ratio < 1:
+    if not (isinstance(ratio, float | int) and 0 <= ratio < 1):
         raise InputError(f"mask ratio {ratio}: give the share of hidden tokens, at least 0 and below 1")
     return int(Fraction(str(ratio)) * grid[0] * grid[1] * grid[2])  # 0.29 * 100 in binary is less than 29
 

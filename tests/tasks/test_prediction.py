@@ -64,7 +64,7 @@ def test_what_a_predictor_is_given_is_checked(wave_sequences):
         check_past(past, ~everything, 1)
     with pytest.raises(InputError, match="broadcast"):
         check_past(past, np.ones((3, 3), np.bool_), 1)
-    with pytest.raises(InputError, match="horizon 0"):
+    with pytest.raises(InputError, match="horizon = 0"):
         check_past(past, everything, 0)
     past[0, 0, 0, 0, 0] = np.nan
     with pytest.raises(InputError, match="NaN"):

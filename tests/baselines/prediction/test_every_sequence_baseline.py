@@ -127,8 +127,10 @@ def test_irregular_masks_and_silence_stay_finite(name):
 def test_wrong_input_is_refused(name):
     past, predictor = waves([0.1], (5, 1, 4, 4)), SEQUENCE_BASELINES[name]()
     seen = np.ones((1, 1, 1, 1, 1), bool)
-    with pytest.raises(InputError, match="horizon 0"):
+    with pytest.raises(InputError, match="horizon = 0"):
         predictor.predict(past, seen, 0)
+    with pytest.raises(InputError, match=r"horizon = 1\.5"):
+        predictor.predict(past, seen, 1.5)
     with pytest.raises(InputError, match="broadcast"):
         predictor.predict(past, np.ones((1, 1, 1, 1, 3), bool), 1)
     with pytest.raises(InputError, match="hides all"):
