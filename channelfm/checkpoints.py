@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -104,8 +105,9 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, CheckpointConfig]:
         state = deserialize(content)
     except SafetensorError as error:
         raise IntegrityError(f"{path}: not a whole safetensors file ({error}); write it again") from error
+    with torch.device("meta"):  # so that a wrong size costs no memory
+        _check_tensors(path, state, build(config.predictor.model, **config.predictor.model_options).state_dict())
     network = build(config.predictor.model, **config.predictor.model_options)
-    _check_tensors(path, state, network.state_dict())
     network.load_state_dict(state)
     return network.eval(), config
 
@@ -236,15 +238,15 @@ def checkpoint_folder(name_or_path: str | Path) -> Path:
         return _PACKAGED / name_or_path
     folder = Path(name_or_path)
     for place in (folder, folder / CHECKPOINT):
-        if (place / CONFIG).is_file():
+        if os.path.isfile(place / CONFIG):  # which asks no question of a name that no file can have
             return place
-    if (folder / STATE).is_file():
+    if os.path.isfile(folder / STATE):
         raise InputError(f"{folder}: a run that is not finished; 'channelfm pretrain' with its recipe goes on with it")
-    if folder.is_dir():
+    if os.path.isdir(folder):
         raise InputError(f"{folder}: no checkpoint there ({CONFIG} is missing); give a folder that 'pretrain' wrote")
     names = ", ".join(packaged_models()) or "none in this version"
     raise InputError(
-        f"model '{name_or_path}': neither a checkpoint folder nor a packaged model "
+        f"model '{brief(str(name_or_path))}': neither a checkpoint folder nor a packaged model "
         f"(packaged: {names}); 'channelfm pretrain' writes a folder"
     )
 
@@ -283,6 +285,8 @@ def _check_tensors(path: Path, state: dict[str, torch.Tensor], wanted: dict[str,
                 f"{path}: tensor '{name}' has shape {found}, the configured network expects {expected}; "
                 f"the weights belong to another model than {CONFIG} names"
             )
+        if state[name].is_floating_point() != wanted[name].is_floating_point():
+            raise IntegrityError(f"{path}: tensor '{name}' holds {state[name].dtype}, not {wanted[name].dtype}")
     broken = _not_finite(state)
     if broken:
         raise IntegrityError(f"{path}: tensor '{broken}' holds NaN or infinity; get or train the model again")

@@ -23,13 +23,14 @@ _PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "st
 def check_axes(arrays: Mapping[str, Any], axes: Mapping[str, str]) -> None:
     """Check kinds and shapes of arrays against ``axes``, such as {"delay_s": "float S P", "points_m": "float S P 3"}.
 
-    A letter stands for one length wherever it occurs, a number for itself.
+    A letter stands for one length wherever it occurs, a number for itself; a kind may be a type, such as "float16".
     """
     lengths: dict[str, tuple[int, str]] = {}
     for name, text in axes.items():
         kind, *letters = text.split()
         values = arrays.get(name)
-        if not isinstance(values, np.ndarray) or values.dtype.kind not in _KINDS[kind]:
+        kinds = _KINDS.get(kind)
+        if not isinstance(values, np.ndarray) or not (values.dtype.kind in kinds if kinds else values.dtype == kind):
             raise ValueError(f"'{name}' holds {getattr(values, 'dtype', type(values).__name__)}, not {kind} numbers")
         if values.ndim != len(letters):
             raise ValueError(f"'{name}' has shape {values.shape}, not {len(letters)} axes")
@@ -47,12 +48,20 @@ def check_plain(instance: Any) -> None:
         for inner in value if isinstance(value, tuple) else (value,):
             if dataclasses.is_dataclass(inner) and not hasattr(inner, "check"):
                 check_plain(inner)
-        wanted = _PLAIN.get(str(item.type))
-        if wanted is None:
-            continue
-        right = isinstance(value, wanted) and (bool in wanted or not isinstance(value, bool))
-        if not right or (isinstance(value, float) and not math.isfinite(value)):
+        told = str(item.type)
+        if told.startswith("tuple[float, ") and "..." not in told:
+            right = isinstance(value, tuple) and len(value) == 1 + told.count(",")
+            right = right and all(_is(number, "float") and abs(number) < 2**63 for number in value)
+        else:
+            right = told not in _PLAIN or _is(value, told)
+        if not right:
             raise ValueError(f"'{item.name}' is {str(value)[:40]!r}, not a {item.type}")
+
+
+def _is(value: Any, kind: str) -> bool:
+    """Whether a value is of a plain kind, and a number within 64 bits; a flag is no number."""
+    right = isinstance(value, _PLAIN[kind]) and (kind == "bool" or not isinstance(value, bool))
+    return right and not (isinstance(value, float | int) and not abs(value) < (2**63 if kind == "int" else math.inf))
 
 
 def as_numbers(values: Any, name: str) -> NDArray[Any]:

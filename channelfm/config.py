@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from channelfm.errors import InputError
 from channelfm.plain import from_yaml, read_yaml
@@ -25,19 +26,20 @@ class Recipe(BaseModel):
 
 
 RecipeT = TypeVar("RecipeT", bound=Recipe)
+Values = TypeVar("Values")
 
 
 def find_recipe(path: str | Path) -> Path:
     """A recipe by path, or by name among the recipes that ship with the package ("demo", "recipes/demo.yaml")."""
     given = Path(path)
-    if given.is_file():
+    if os.path.isfile(given):  # which asks no question of a name that no file can have
         return given
     here = Path(__file__).resolve().parent
     name = given.name if given.suffix in {".yaml", ".yml"} else f"{given.name}.yaml"
     for folder in (here / "recipes", here.parent / "recipes"):
-        if (folder / name).is_file():
+        if os.path.isfile(folder / name):
             return folder / name
-    raise InputError(f"{path}: no such recipe; give a YAML file, or one of: {', '.join(shipped_recipes())}")
+    raise InputError(f"{brief(str(path))}: no such recipe; give a YAML file, or one of: {', '.join(shipped_recipes())}")
 
 
 def shipped_recipes() -> list[str]:
@@ -85,6 +87,16 @@ def parse_recipe(model: type[RecipeT], values: dict[str, Any], source: str) -> R
         if first["type"] == "extra_forbidden":
             known = ", ".join(_fields_at(model, first["loc"][:-1]))
             raise InputError(f"{source}: unknown key '{place}'; remove it or use one of: {known}") from error
+        raise InputError(f"{source}: {place}: {brief(first['msg'], 200)} (given: {brief(first['input'])})") from error
+
+
+def parse_values(kind: type[Values], values: Any, source: str) -> Values:
+    """Plain values as a dataclass; InputError names ``source`` and the first field that is wrong."""
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = brief(".".join(str(part) for part in first["loc"]))
         raise InputError(f"{source}: {place}: {brief(first['msg'], 200)} (given: {brief(first['input'])})") from error
 
 

@@ -44,9 +44,9 @@ class DiffusionRecipe(Recipe):
     steps, where the observation alone must tell the channel.
     """
 
-    steps: int = Field(default=1000, ge=2)
+    steps: int = Field(default=1000, ge=2, le=100_000)
     schedule: Literal["linear", "cosine"] = "linear"
-    beta_start: float = Field(default=1e-4, gt=0)
+    beta_start: float = Field(default=1e-4, gt=0, lt=1)
     beta_end: float = Field(default=0.02, gt=0, lt=1)
     prediction: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
     noise_skew: float = Field(default=1.0, ge=1)
@@ -56,7 +56,7 @@ class SamplerRecipe(Recipe):
     """The reverse process: sampler, number of network calls, and whether observed antennas are held to their values."""
 
     sampler: Literal["ddim", "dpm-solver++"] = "ddim"
-    steps: int = Field(default=50, ge=1)
+    steps: int = Field(default=50, ge=1, le=100_000)
     data_consistency: bool = True
 
 

@@ -18,7 +18,10 @@ DEEPEST = 50
 _LONGEST_NUMBER = 1_000  # characters of a value without quotes that might be one
 
 
-class _Loader(yaml.SafeLoader):
+_Fastest: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # the same values, ten times faster
+
+
+class _Loader(_Fastest):  # type: ignore[misc]  # which of the two is not known before
     """Words that look like dates stay words: no field here is a date, and a date that does not exist is an error."""
 
 

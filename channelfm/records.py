@@ -25,6 +25,8 @@ from channelfm.checks import all_finite, check_axes, check_plain
 from channelfm.errors import InputError, IntegrityError
 from channelfm.plain import from_json
 
+HIGHEST_HZ = 1e15  # near light
+
 Float = NDArray[np.float64]
 Int = NDArray[np.int32]
 Bool = NDArray[np.bool_]
@@ -396,7 +398,9 @@ class Channels(Record):
     def check(self) -> None:
         """See :meth:`Record.check`; labels may be unknown (NaN)."""
         super().check()
-        _check_finite(self, "response", "frequencies_hz")
+        _check_finite(self, "response")
+        if not ((self.frequencies_hz > 0) & (self.frequencies_hz <= HIGHEST_HZ)).all():  # nor NaN
+            raise ValueError(f"'frequencies_hz' holds values that are not between 0 and {HIGHEST_HZ:g}")
         elements, antennas = self.rows * self.cols, self.response.shape[1]
         if min(self.rows, self.cols) < 1 or antennas not in (0, elements, 2 * elements):
             raise ValueError(f"{antennas} antennas do not fit {self.rows} x {self.cols} elements")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import nn
 
 from channelfm.baselines import BASELINES
 from channelfm.checkpoints import holds_checkpoint, load_reconstructor, packaged_models, predicts_sequences
-from channelfm.config import shipped_recipes
+from channelfm.config import brief, shipped_recipes
 from channelfm.errors import InputError
 from channelfm.tasks.predictor import Predictor
 
@@ -50,11 +51,11 @@ def find_predictors(names: Sequence[str]) -> list[Entry]:
     Raises InputError for a name that is none of these, a folder without a checkpoint (naming how to train it), two
     predictors of one row name, and no predictor at all.
     """
-    kinds = {
-        "classical": list(BASELINES),
-        "packaged": [name for name in packaged_models() if not predicts_sequences(name)],
+    kinds: dict[str, Callable[[], list[str]]] = {
+        "classical": lambda: list(BASELINES),
+        "packaged": lambda: [name for name in packaged_models() if not predicts_sequences(name)],
     }
-    sources = dict.fromkeys(source for name in names for source in kinds.get(name, [name]))
+    sources = dict.fromkeys(source for name in names for source in (kinds[name]() if name in kinds else [name]))
     entries = [_find(source) for source in sources]
     if not entries:
         raise InputError(f"predictors {list(names)}: this version packages no model; name a classical one or a folder")
@@ -72,10 +73,10 @@ def check_names(rows: Sequence[str]) -> None:
 def named(asked: str) -> tuple[str | None, str]:
     """Row name and source of "NAME=SOURCE"; no name where none is given, as in the path of a folder with a = in it."""
     name, equals, source = asked.partition("=")
-    if not equals or "/" in name or Path(asked).exists():
+    if not equals or "/" in name or os.path.exists(asked):
         return None, asked
     if not (name.strip() and source.strip()):
-        raise InputError(f"predictor '{asked}': write it as NAME=FOLDER")
+        raise InputError(f"predictor '{brief(asked)}': write it as NAME=FOLDER")
     return name.strip(), source.strip()
 
 
@@ -98,7 +99,7 @@ def _find(asked: str) -> Entry:
     if source in BASELINES:
         return Entry(source, name or source, 0, code_identity())
     if not holds_checkpoint(source):
-        raise InputError(f"predictor '{source}': {_remedy(source, Path(source))}")
+        raise InputError(f"predictor '{brief(source)}': {_remedy(source, Path(source))}")
     predictor = load_reconstructor(source)
     digest = hashlib.sha256((code_identity() + predictor.recipe.content_hash()).encode())
     for part in _networks(predictor):
@@ -109,12 +110,12 @@ def _find(asked: str) -> Entry:
 
 def _remedy(source: str, folder: Path) -> str:
     """What is wrong with a source that is neither a predictor nor a checkpoint, and how to mend it."""
-    if len(folder.parts) < 2 and not folder.exists():
+    if len(folder.parts) < 2 and not os.path.exists(folder):
         packaged = ", ".join(packaged_models()) or "none in this version"
         return f"no such one; classical: {', '.join(BASELINES)}; packaged: {packaged}; or give a checkpoint's folder"
     run = folder.parent if folder.name == "checkpoint" else folder
     recipe = f"pretrain-{run.name}" if f"pretrain-{run.name}" in shipped_recipes() else "RECIPE"
-    return f"no checkpoint there; train it: channelfm pretrain {recipe} --data DATASET --out {run}"
+    return f"no checkpoint there; train it: channelfm pretrain {recipe} --data DATASET --out {brief(str(run))}"
 
 
 @cache

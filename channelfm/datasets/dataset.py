@@ -104,9 +104,9 @@ class Dataset:
     def array(self, scene: str | None = None, station: str | None = None) -> UPA:
         """The array as it stands in a scene, at a station; without names, in the only (or first) one."""
         arrays = self._scene_entry(scene).arrays
-        name = next(iter(arrays)) if station is None else station
-        if name not in arrays:
-            raise InputError(f"{self.folder}: no station '{name}'; it has: {', '.join(arrays)}")
+        name = next(iter(arrays), None) if station is None else station
+        if name is None or name not in arrays:
+            raise InputError(f"{self.folder}: no station '{name}'; it has: {', '.join(arrays) or 'none'}")
         return arrays[name]
 
     def trajectory(self, split: str, scene: str | None = None) -> Trajectory:

@@ -20,6 +20,8 @@ from channelfm.datasets.shards import FileEntry, ShardEntry, store_record, write
 from channelfm.errors import InputError
 from channelfm.records import Channels, Scene
 
+LARGEST_LABEL = 1e10  # m, m/s and s
+
 
 @dataclass(frozen=True)
 class Part:
@@ -71,6 +73,10 @@ def _check(parts: Sequence[Part], array: UPA) -> None:
     if not any(len(part.channels) for part in parts):
         raise InputError("nothing to store: the imported channels hold no snapshot")
     for part in parts:
+        for name in ("positions_m", "velocities_mps", "times_s", "distance_m"):
+            values = getattr(part.channels, name)
+            if (np.abs(values[np.isfinite(values)]) > LARGEST_LABEL).any():
+                raise InputError(f"{name}: beyond {LARGEST_LABEL:.0e}, which is no place on Earth; give it in m and s")
         if part.channels.response.shape[1] != array.num_antennas:
             raise InputError(
                 f"channels of {part.channels.response.shape[1]} antennas do not fit an array of {array.num_antennas}: "

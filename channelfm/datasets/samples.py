@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 
 from channelfm.arrays import UPA
-from channelfm.checks import check_axes
+from channelfm.checks import all_finite, check_axes
 from channelfm.datasets.shards import ShardEntry
-from channelfm.datasets.storage import HalfChannels, PathChannels, in_full, load_shard, restored
+from channelfm.datasets.storage import HalfChannels, PathChannels, check_scale, in_full, load_shard, restored
 from channelfm.errors import IntegrityError
 from channelfm.records import Channels
 
@@ -70,6 +70,9 @@ class Samples:
                 converted.setdefault(number, []).append(place)
         for number, places in converted.items():
             response[places] = self._shard(number).read(rows[places])
+        if not all_finite(response):
+            broken = int(np.argmax(~np.isfinite(response).all(axis=(1, 2))))
+            raise IntegrityError(f"{self._path(int(shards[broken]))}: sample {wanted[broken]} holds NaN or infinity")
         return response
 
     def __getstate__(self) -> dict[str, Any]:
@@ -94,12 +97,14 @@ class _Responses:
         path, shape = folder / shard.file, f"{shard.snapshots} {array.num_antennas} F"
         axes = {"response": f"complex {shape}"}
         if shard.form == HalfChannels.__name__:
-            axes = {"response": f"float {shape} 2", "scale": f"float {shard.snapshots}"}
+            axes = {"response": f"float16 {shape} 2", "scale": f"float32 {shard.snapshots}"}
         try:
             # as a torch tensor, an array is a view of the mapped file; as a NumPy array it would be a copy
             with safe_open(str(path), framework="pt") as file:
                 arrays = {name: file.get_tensor(name).numpy() for name in axes}
             check_axes(arrays, axes)
+            if "scale" in arrays:
+                check_scale(arrays["scale"])
         except (SafetensorError, OSError, ValueError, TypeError) as error:
             remedy = "run generate again with the same recipe, it rebuilds what is broken"
             raise IntegrityError(f"{path}: not a whole shard ({error}); {remedy}") from error

@@ -19,6 +19,7 @@ from channelfm.plain import from_json
 from channelfm.records import Channels, Record, write_atomically
 
 SHARD_FOLDER = "shards"
+LONGEST_NAME = 1000  # of a file, with the folders above it
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class FileEntry:
     def check_size(self, folder: Path) -> None:
         """Raise IntegrityError unless the file is there, in the folder, with this size; reads no content."""
         path = folder / self.file
-        if Path(self.file).is_absolute() or ".." in Path(self.file).parts:
-            raise IntegrityError(f"{folder}: its manifest names '{self.file}', which lies elsewhere; {_REMEDY}")
+        if Path(self.file).is_absolute() or ".." in Path(self.file).parts or len(self.file) > LONGEST_NAME:
+            raise IntegrityError(f"{folder}: its manifest names '{self.file[:80]}', which lies elsewhere; {_REMEDY}")
         if not path.is_file():
             raise IntegrityError(f"{path}: missing; {_REMEDY}")
         if path.stat().st_size != self.size:

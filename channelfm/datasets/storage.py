@@ -16,6 +16,7 @@ from channelfm.datasets.shards import ShardEntry
 from channelfm.errors import IntegrityError
 from channelfm.records import Channels, Record
 
+LARGEST_SCALE = 1e30  # of a snapshot in half precision
 Storage = Literal["complex64", "float16", "paths"]
 
 
@@ -26,7 +27,12 @@ class HalfChannels(Channels):
 
     scale: NDArray[np.float32] = field(kw_only=True)
 
-    axes: ClassVar[dict[str, str]] = Channels.axes | {"response": "float S A F 2", "scale": "float S"}
+    axes: ClassVar[dict[str, str]] = Channels.axes | {"response": "float16 S A F 2", "scale": "float32 S"}
+
+    def check(self) -> None:
+        """See :meth:`Channels.check`."""
+        super().check()
+        check_scale(self.scale)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,12 @@ def halved(channels: Channels) -> HalfChannels:
         **_fields(channels) | {"response": np.stack([scaled.real, scaled.imag], axis=-1).astype(np.float16)},
         scale=scale,
     )
+
+
+def check_scale(scale: NDArray[np.float32]) -> None:
+    """Raise ValueError for scales that no snapshot has."""
+    if not ((scale > 0) & (scale <= LARGEST_SCALE)).all():  # nor NaN
+        raise ValueError(f"'scale' holds values that are not between 0 and {LARGEST_SCALE:g}")
 
 
 def with_paths(channels: Channels, paths: CompactPaths) -> PathChannels:

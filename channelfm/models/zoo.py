@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -61,11 +62,23 @@ BUILDERS: dict[str, Builder] = {
 }
 
 
+LARGEST_OPTION = 2048  # width, depth, ...: the paper's largest network is 512 wide
+
+
 def build(name: str, **options: Any) -> nn.Module:
     """The network of that name, with any of its arguments overridden; InputError names what exists."""
     if name not in BUILDERS:
-        raise InputError(f"model '{name}': no such network; use one of: {', '.join(BUILDERS)}")
+        raise InputError(f"model '{name[:40]}': no such network; use one of: {', '.join(BUILDERS)}")
+    builder = BUILDERS[name]
+    known = signature(builder).parameters
+    for option, value in options.items():
+        kind = known[option].annotation if option in known else None
+        if (kind, isinstance(value, bool)) in (("int", True), ("bool", False)):
+            raise InputError(f"model '{name}': option {option} = {value}: give it as {kind}")
+        if isinstance(value, int) and not 0 <= value <= LARGEST_OPTION:
+            raise InputError(f"model '{name}': option {option} = {value:.3g}: give it from 0 to {LARGEST_OPTION}")
     try:
-        return BUILDERS[name](**options)
-    except TypeError as error:
-        raise InputError(f"model '{name}' with options {options}: {error}") from error
+        return builder(**options)
+    except (TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
+        told = f"model '{name}' with options {options}: {error}"
+        raise InputError(" ".join(told.split())[:300]) from error

@@ -42,7 +42,7 @@ class PredictorRecipe(Recipe):
     diffusion: DiffusionRecipe = DiffusionRecipe()
     sampler: SamplerRecipe = SamplerRecipe()
     latent: bool = False
-    noise_seed: int = 0
+    noise_seed: int = Field(default=0, ge=0, lt=2**63)
     sequence: SequenceDomain = SequenceDomain()
     candidates: tuple[str, ...] = ()
 

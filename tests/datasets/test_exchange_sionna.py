@@ -152,7 +152,7 @@ def test_chains_are_matched_across_antennas_whatever_their_slots():
         ({"a": np.zeros((2, 1, 1, 4))}, "'a' of shape"),
         ({"a": np.zeros((2, 2, 1, 4, 3))}, "users with 2 antennas"),
         ({"a": np.zeros((2, 1, 1, 5, 3))}, "do not fit an array of 4"),
-        ({"tau": np.zeros((2, 1, 1, 4, 3))}, "does not fit 'tau'"),
+        ({"tau": np.zeros((2, 1, 1, 4, 3))}, "'theta_t' holds float64 of shape .*, not numbers of"),
         ({"interactions": np.full((2, 2, 1, 3), 16)}, "interaction codes"),
     ],
 )

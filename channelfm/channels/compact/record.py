@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from channelfm.arrays import UPA
 from channelfm.channels.compact.wavefronts import basis_size
 from channelfm.errors import InputError
-from channelfm.records import Record
+from channelfm.records import HIGHEST_HZ, Record
 
 Float = NDArray[np.float64]
 Single = NDArray[np.float32]
@@ -22,6 +22,7 @@ Byte = NDArray[np.uint8]
 Short = NDArray[np.uint16]
 Bool = NDArray[np.bool_]
 
+LARGEST_ARRAY, WIDEST_M = 1 << 16, 1e5  # elements, which uint16 numbers, and its diagonal
 # Beyond what any path has, and within what single precision takes; a component of a unit vector may be rounded.
 _LARGEST = {
     "delay_s": 1.0,
@@ -73,21 +74,21 @@ class CompactPaths(Record):
     array: UPA
 
     axes: ClassVar[dict[str, str]] = {
-        "path_count": "int S",
-        "delay_s": "float R",
-        "direction": "float R 2",
-        "curvature_per_m": "float R",
-        "bend_m": "float B",
-        "bend_degree": "int R",
-        "doppler_hz": "float R",
-        "doppler_slope_hz": "float R 2",
-        "gain": "float Q 2",
-        "gain_degree": "int R",
-        "gain_scale": "float R",
-        "edges": "int E",
-        "edge_count": "int R",
+        "path_count": "uint16 S",
+        "delay_s": "float64 R",
+        "direction": "float32 R 2",
+        "curvature_per_m": "float32 R",
+        "bend_m": "float32 B",
+        "bend_degree": "uint8 R",
+        "doppler_hz": "float32 R",
+        "doppler_slope_hz": "float16 R 2",
+        "gain": "float16 Q 2",
+        "gain_degree": "uint8 R",
+        "gain_scale": "float32 R",
+        "edges": "uint16 E",
+        "edge_count": "uint16 R",
         "edges_by_column": "bool R",
-        "interactions": "int R",
+        "interactions": "uint8 R",
         "times_s": "float S",
         "positions_m": "float S 3",
     }
@@ -95,6 +96,11 @@ class CompactPaths(Record):
     def check(self) -> None:
         """See :meth:`channelfm.records.Record.check`: that counts and degrees tell the lengths of what they count."""
         super().check()
+        array = self.array
+        if array.num_elements > LARGEST_ARRAY or array.carrier_hz > HIGHEST_HZ or array.aperture_m > WIDEST_M:
+            raise ValueError(
+                f"'array' of {array.num_elements} elements over {array.aperture_m:g} m: none such is traced"
+            )
         if self.path_count.sum() != len(self.delay_s):
             raise ValueError(f"'path_count' counts {self.path_count.sum()} paths, there are {len(self.delay_s)}")
         for name, counts in self.counts().items():

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from channelfm.arrays import UPA
+from channelfm.checks import as_numbers
+from channelfm.config import brief
 from channelfm.datasets.exchange.files import UNNAMED, read_arrays, write_mat, write_npz
 from channelfm.errors import InputError
 from channelfm.records import Channels
@@ -228,7 +230,7 @@ def _entry(file: Path, stored: Arrays, name: str) -> NDArray[Any]:
 
 
 def _text(file: Path, stored: Arrays, name: str) -> str:
-    if name not in stored or stored[name].dtype.kind not in "US":
+    if name not in stored or stored[name].dtype.kind not in "US" or not stored[name].size:
         raise InputError(f"{file}: does not declare its axes; give axes, e.g. 'snapshot,antenna,frequency'")
     return str(stored[name].ravel()[0])
 
@@ -237,9 +239,17 @@ def _stored_array(file: Path, stored: Arrays) -> UPA:
     """The array that a file of ours declares."""
     if UNNAMED in stored or any(name not in stored for name in GEOMETRY):
         raise InputError(f"{file}: does not tell {', '.join(GEOMETRY)}; give the array that the channels belong to")
-    rows, cols, carrier, spacing = (float(_entry(file, stored, name).ravel()[0]) for name in GEOMETRY)
-    both = "polarizations" in stored and int(_entry(file, stored, "polarizations").ravel()[0]) == 2
+    rows, cols, carrier, spacing = (_number(file, stored, name) for name in GEOMETRY)
+    both = "polarizations" in stored and _number(file, stored, "polarizations") == 2
     return UPA(int(rows), int(cols), carrier, spacing_wavelengths=spacing, polarization="VH" if both else "V")
+
+
+def _number(file: Path, stored: Arrays, name: str) -> float:
+    """A single finite number of a file."""
+    values = _entry(file, stored, name).ravel()
+    if len(values) != 1 or values.dtype.kind == "c" or not np.isfinite(values[0]):
+        raise InputError(f"{file}: '{name}' holds {brief(values.tolist())}: one finite number is wanted")
+    return float(values[0])
 
 
 def _labels(file: Path, stored: Arrays, names: dict[str, str], snapshots: int) -> Arrays:
@@ -256,6 +266,10 @@ def _labels(file: Path, stored: Arrays, names: dict[str, str], snapshots: int) -
         values = _entry(file, stored, source)
         if values.size != math.prod(shape) or (name in VECTORS and values.shape != shape):
             raise InputError(f"{file}: label '{source}' has shape {values.shape} instead of {shape}")
+        if values.dtype.kind == "c" or (name == "track" and (np.abs(values) > 2**31 - 1).any()):
+            raise InputError(f"{file}: label '{source}' holds {values.dtype} that it cannot have")
+        if name == "track" and not np.array_equal(values, np.round(values)):
+            raise InputError(f"{file}: label '{source}' holds numbers that are not whole")
         kind = {"track": np.int32} | dict.fromkeys(FLAGS, np.bool_)
         known[name] = values.reshape(shape).astype(kind.get(name, np.float64))
     return known
@@ -276,7 +290,8 @@ def _frequencies(file: Path, stored: Arrays, given: ArrayLike | None, array: UPA
         given = array.carrier_hz
     if given is None:
         raise InputError(f"{file}: {count} frequencies, but not which: give frequencies_hz, absolute, in Hz")
-    frequencies = np.atleast_1d(np.asarray(given, dtype=np.float64)).ravel()
-    if len(frequencies) != count or not (np.isfinite(frequencies) & (frequencies > 0)).all():
+    frequencies = as_numbers(given, f"{file}: frequencies_hz").ravel()
+    real = frequencies.dtype.kind != "c"
+    if not real or len(frequencies) != count or not (np.isfinite(frequencies) & (frequencies > 0)).all():
         raise InputError(f"{file}: frequencies_hz must be {count} positive absolute frequencies in Hz")
-    return frequencies
+    return frequencies.astype(np.float64)

@@ -148,15 +148,8 @@ def import_dataset(kind: str, path: str | Path, out: str | Path, settings: Seque
     ``settings`` are overrides such as ``"array.rows=8"`` of the kind's settings (:data:`READERS`). Raises InputError
     for an unknown kind or setting, and whatever the kind's reader raises.
     """
-    if kind not in READERS:
-        raise InputError(f"cannot import '{kind}'; give one of: {', '.join(READERS)}")
-    model, read = READERS[kind]
-    values: dict[str, Any] = {}
-    for setting in settings:
-        set_dotted(values, setting)
-    chosen = parse_recipe(model, values, f"import {kind}")
+    chosen, found = read_foreign(kind, path, settings)
     source = Path(path)
-    found = read(source, chosen)
     name = re.sub(r"[^A-Za-z0-9]+", "-", source.stem if source.is_file() else source.name).strip("-") or "imported"
     recipe = ForeignRecipe(
         name=name,
@@ -165,6 +158,18 @@ def import_dataset(kind: str, path: str | Path, out: str | Path, settings: Seque
         attribution=chosen.attribution,
     )
     return store_foreign(out, recipe, [Part(chosen.split, name, kind, found.channels, found.scene)], found.array)
+
+
+def read_foreign(kind: str, path: str | Path, settings: Sequence[str] = ()) -> tuple[_Import, Imported]:
+    """The settings of an import, and what its reader found; raises as :func:`import_dataset` does."""
+    if kind not in READERS:
+        raise InputError(f"cannot import '{kind}'; give one of: {', '.join(READERS)}")
+    model, read = READERS[kind]
+    values: dict[str, Any] = {}
+    for setting in settings:
+        set_dotted(values, setting)
+    chosen = parse_recipe(model, values, f"import {kind}")
+    return chosen, read(Path(path), chosen)
 
 
 def export_dataset(path: str | Path, to: str, out: str | Path) -> list[Path]:

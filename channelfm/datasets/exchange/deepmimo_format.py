@@ -27,6 +27,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from channelfm.config import brief
 from channelfm.datasets.exchange.files import SUFFIXES, UNNAMED, read_arrays
 from channelfm.errors import InputError
 from channelfm.plain import from_json
@@ -67,10 +68,13 @@ def read_params(folder: Path) -> dict[str, Any]:
     try:
         params = from_json(place.read_text(encoding="utf-8"))
         version, frequency = str(params["version"]), float(params["rt_params"]["frequency"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{place}: not the parameters of a DeepMIMO scenario of version 4 ({error!r})") from error
-    if not version.startswith("4.") or not frequency > 0:
-        raise InputError(f"{place}: version {version} at {frequency:g} Hz; convert it to version 4 with DeepMIMO first")
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        told = brief(repr(error), 160)
+        raise InputError(f"{place}: not the parameters of a DeepMIMO scenario of version 4 ({told})") from error
+    if not version.startswith("4.") or not 0 < frequency < np.inf:
+        raise InputError(
+            f"{place}: version {brief(version)} at {frequency:g} Hz; convert it to version 4 with DeepMIMO first"
+        )
     return dict(params)
 
 
@@ -106,6 +110,8 @@ def read_quantity(folder: Path, quantity: str, link: Link) -> NDArray[np.float64
             name = UNNAMED if suffix == ".npy" else quantity
             if name not in arrays:
                 raise InputError(f"{file}: no array '{quantity}'; it has: {', '.join(arrays) or 'none'}")
+            if arrays[name].dtype.kind not in "biuf":
+                raise InputError(f"{file}: '{quantity}' holds {arrays[name].dtype}, not real numbers")
             return np.asarray(arrays[name], dtype=np.float64)
     raise InputError(
         f"{folder / stem}.npz: missing; a DeepMIMO scenario has one file for each of {', '.join(QUANTITIES)}"

@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from channelfm.arrays import UPA
 from channelfm.channels.synthesis import observe
+from channelfm.checks import as_numbers
+from channelfm.config import brief, parse_values
 from channelfm.datasets.exchange.deepmimo_format import (
     CONVENTIONS,
     PER_PATH,
@@ -85,7 +87,9 @@ def import_deepmimo(
     """
     place = Path(folder)
     params = read_params(place)
-    stated = params.get(STATED, {})
+    stated = params.get(STATED) or {}
+    if not isinstance(stated, dict):
+        raise InputError(f"{place}: '{STATED}' in its parameters holds {brief(stated)}, no mapping; export it again")
     convention = _convention(place, params, stated, phase_convention)
     link = find_link(place, link)
     read = {quantity: read_quantity(place, quantity, link) for quantity in QUANTITIES}
@@ -93,7 +97,9 @@ def import_deepmimo(
     trajectory = _trajectory(place, read["rx_pos"], velocities_mps)
     carrier = float(params["rt_params"]["frequency"])
     x, y, z = read["tx_pos"].ravel().tolist()
-    array = UPA(**_as_tuples(stated["array"])) if stated else UPA(1, 1, carrier, (x, y, z), pattern="isotropic")
+    array = UPA(1, 1, carrier, (x, y, z), pattern="isotropic")
+    if stated:
+        array = parse_values(UPA, stated.get("array"), f"{place}: '{STATED}.array' in its parameters")
     tracer = params["rt_params"].get("raytracer_name", "unknown ray tracer")
     paths = _paths(read, valid, trajectory, array, convention, f"DeepMIMO files of {tracer}")
     return Scenario(paths, trajectory, array, read_scene(place, params.get("materials", {}), place.name))
@@ -155,13 +161,18 @@ def _unit_vectors(azimuth_deg: Float, zenith_deg: Float) -> Float:
 def _trajectory(place: Path, positions_m: Float, velocities_mps: ArrayLike | None) -> Trajectory:
     """Users of a scenario; without a file of ours, all at time 0 on one track, and at rest unless told otherwise."""
     users = len(positions_m)
-    told = read_arrays(place / TRAJECTORY) if (place / TRAJECTORY).is_file() else {}
-    velocities = told.get("velocities_mps", np.zeros((users, 3))) if velocities_mps is None else velocities_mps
-    moving = np.asarray(velocities, dtype=np.float64)
-    times, track = told.get("times_s", np.zeros(users)), told.get("track", np.zeros(users))
-    if moving.shape != (users, 3) or not np.isfinite(moving).all() or len(times) != users or len(track) != users:
-        raise InputError(f"{place}: velocities_mps of shape {moving.shape}: give [{users}, 3] finite values in m/s")
-    return Trajectory(times.astype(np.float64), positions_m, moving, track.astype(np.int32), "recorded")
+    told: dict[str, Any] = read_arrays(place / TRAJECTORY) if (place / TRAJECTORY).is_file() else {}
+    if velocities_mps is not None:
+        told["velocities_mps"] = velocities_mps
+    shapes = {"velocities_mps": (users, 3), "times_s": (users,), "track": (users,)}
+    columns = {}
+    for name, shape in shapes.items():
+        values = as_numbers(told.get(name, np.zeros(shape)), f"{place}: {name}")
+        if values.shape != shape or values.dtype.kind == "c" or not np.isfinite(values).all():
+            raise InputError(f"{place}: {name} of shape {values.shape}: give {list(shape)} finite numbers")
+        columns[name] = values.astype(np.float64)
+    track = columns["track"].astype(np.int32)
+    return Trajectory(columns["times_s"], positions_m, columns["velocities_mps"], track, "recorded")
 
 
 def _checked(place: Path, read: dict[str, Float]) -> NDArray[np.bool_]:
@@ -204,7 +215,3 @@ def _convention(place: Path, params: dict[str, Any], stated: dict[str, Any], giv
     if told is not None and convention != told:
         raise InputError(f"{place}: states phase_convention {told}, not {convention}; leave it out")
     return "carrier-included" if convention == "carrier-included" else "carrier-excluded"
-
-
-def _as_tuples(array: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in array.items()}

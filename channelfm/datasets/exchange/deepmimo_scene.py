@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from channelfm.config import brief
 from channelfm.datasets.exchange.files import read_arrays, write_npz
 from channelfm.errors import InputError
 from channelfm.plain import from_json
@@ -110,8 +111,10 @@ def read_scene(folder: Path, materials: dict[str, Any], name: str) -> Scene | No
         mesh = (folder / "faces.npz").is_file()
         pieces = _meshes(folder, listed) if mesh else _polygons(listed)
         scene = _assembled(name, vertices, listed, pieces, names)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise InputError(f"{place}: objects, vertices and materials do not fit together ({error!r})") from error
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
+        raise InputError(
+            f"{place}: objects, vertices and materials do not fit together ({brief(repr(error), 160)})"
+        ) from error
     return scene if len(scene.faces) else None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from channelfm.config import brief
+from channelfm.datasets.exchange.mat5 import HEADER, is_mat5, read_mat5
 from channelfm.errors import InputError
 from channelfm.records import write_atomically
 
@@ -33,10 +34,21 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{file}: no such file")
-    readers = {".npz": _from_npz, ".npy": _from_npy, ".mat": _from_mat}
-    if file.suffix not in readers:
+    if file.suffix not in SUFFIXES:
         raise InputError(f"{file}: unknown kind of file '{file.suffix}'; give one of: {', '.join(SUFFIXES)}")
-    return readers[file.suffix](file)
+    read, remedy = {
+        ".npz": (_from_npz, "write it again with numpy.savez"),
+        ".npy": (_from_npy, "write it again with numpy.save"),
+        ".mat": (_from_mat, "save it again with 'save -v7'"),
+    }[file.suffix]
+    try:
+        return read(file)
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"{file}: tells of more numbers than memory holds; {remedy}") from error
+    except Exception as error:  # what readers raise about a spoilt file has no end: zlib.error, RuntimeError, KeyError
+        raise InputError(f"{file}: not a readable {file.suffix} file ({brief(error, 120)}); {remedy}") from error
 
 
 def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -63,35 +75,34 @@ def write_mat(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def _from_npz(file: Path) -> dict[str, NDArray[Any]]:
     arrays = {}
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            for name in content.files:
-                try:
-                    arrays[name] = np.asarray(content[name])
-                except ValueError:  # an object array: NumPy would have to unpickle it
-                    continue
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{file}: not a readable .npz file ({error}); write it again with numpy.savez") from error
+    with np.load(file, allow_pickle=False) as content:
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            raise ValueError("holds a single array, as .npy files do")
+        for name in content.files:
+            try:
+                arrays[name] = np.asarray(content[name])
+            except ValueError as error:
+                if "pickle" not in str(error):
+                    raise
     return arrays
 
 
 def _from_npy(file: Path) -> dict[str, NDArray[Any]]:
-    try:
-        return {UNNAMED: np.asarray(np.load(file, allow_pickle=False))}
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{file}: not a readable .npy file ({error}); write it again with numpy.save") from error
+    return {UNNAMED: np.asarray(np.lib.format.open_memmap(file, mode="r"))}
 
 
 def _from_mat(file: Path) -> dict[str, NDArray[Any]]:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        content = loadmat(file)
-    except NotImplementedError:  # SciPy's answer to version 7.3
+    with file.open("rb") as opened:
+        header = opened.read(HEADER)
+    if header[124:128] in (b"\x00\x02IM", b"\x02\x00MI"):
         return _from_hdf5(file)
-    except (MatReadError, ValueError, TypeError, OSError, EOFError) as error:
-        raise InputError(f"{file}: not a readable .mat file ({error}); save it again with 'save -v7'") from error
+    if is_mat5(header):
+        return read_mat5(file.read_bytes())
+    if b"\x00" not in header[:4]:  # which is how version 4 begins
+        raise ValueError("of no version of MATLAB's")
+    from scipy.io import loadmat
+
+    content = loadmat(file)
     plain = {name: values for name, values in content.items() if isinstance(values, np.ndarray)}
     return {name: values for name, values in plain.items() if values.dtype.kind in "biufcUS"}
 

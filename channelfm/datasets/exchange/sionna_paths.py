@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from channelfm.arrays import UPA
+from channelfm.checks import as_numbers
 from channelfm.datasets.exchange.files import read_arrays, write_npz
 from channelfm.errors import InputError
 from channelfm.records import Paths
@@ -77,7 +78,7 @@ def from_sionna(
     stored = tensors.pop(POSITIONS, None)
     if positions_m is None and stored is None:
         raise InputError("Sionna paths do not tell where the users are: give positions_m")
-    positions = np.asarray(stored if positions_m is None else positions_m, dtype=np.float64)
+    positions = as_numbers(stored if positions_m is None else positions_m, POSITIONS)
     shape = _checked(tensors, array, positions, array_end, station)
     seen = {name: _oriented(values, name, shape, array, array_end, station) for name, values in tensors.items()}
     valid = seen["valid"].astype(bool) & (seen["tau"] >= 0) & (seen["a"] != 0)
@@ -85,6 +86,11 @@ def from_sionna(
     unknown = sorted(set(np.unique(types).tolist()) - KNOWN_CODES)
     if unknown:
         raise InputError(f"Sionna paths: interaction codes {unknown} are none of {sorted(KNOWN_CODES)}; leave them out")
+    for name, values in seen.items():
+        where = valid[..., None] if name in PER_DEPTH else valid
+        where = where[..., None] if name == "vertices" else where
+        if not np.isfinite(np.where(where, values, 0)).all():
+            raise InputError(f"Sionna paths: '{name}' is not finite for valid paths; mend the file")
     slot = _matched(valid, types, seen["objects"].astype(np.int64), seen["tau"])
     return _assembled(seen, valid, types, slot, array, positions, array_end, times_s)
 
@@ -104,7 +110,8 @@ def _gathered(source: object) -> Arrays:
     a = found["a"]
     if isinstance(a, tuple | list):
         a = _numpy(a[0]) + 1j * _numpy(a[1])
-    return {"a": np.asarray(a, dtype=np.complex64)} | tensors
+    with np.errstate(over="ignore"):  # what is infinite then is refused
+        return {"a": as_numbers(a, "Sionna paths: 'a'").astype(np.complex64)} | tensors
 
 
 def _numpy(tensor: Any) -> NDArray[Any]:
@@ -132,15 +139,19 @@ def _checked(tensors: Arrays, array: UPA, positions: NDArray[np.float64], end: E
         raise InputError(f"Sionna paths of users with {of_user} antennas: trace users with one antenna")
     if not 0 <= station < stations:
         raise InputError(f"station {station}: there are {stations} devices at end {end}, counted from 0")
-    if positions.shape != (users, 3) or not np.isfinite(positions).all():
+    if positions.shape != (users, 3) or positions.dtype.kind == "c" or not np.isfinite(positions).all():
         raise InputError(f"positions_m of shape {positions.shape}: give [{users}, 3] finite user positions in m")
+    if not users:
+        raise InputError("Sionna paths without a user: trace at least one")
     synthetic = tensors["tau"].ndim == 3
+    each = (receivers, transmitters, paths) if synthetic else a.shape
+    depth = tensors["interactions"].shape[:1]
     for name in NEEDED[1:]:
         values = tensors[name]
-        axes = values.ndim - (name in PER_DEPTH) - (name == "vertices")
-        if axes != (3 if synthetic else 5):
+        expected = (*(depth if name in PER_DEPTH else ()), *each, *((3,) if name == "vertices" else ()))
+        if values.shape != expected or values.dtype.kind not in "biuf":
             raise InputError(
-                f"Sionna paths: '{name}' of shape {values.shape} does not fit 'tau' of {tensors['tau'].shape}"
+                f"Sionna paths: '{name}' holds {values.dtype} of shape {values.shape}, not numbers of {expected}"
             )
     return users, paths
 
@@ -233,7 +244,7 @@ def _assembled(
         departure=departure,
         arrival=arrival,
         times_s=times,
-        positions_m=positions,
+        positions_m=positions.astype(np.float64),
         carrier_hz=array.carrier_hz,
         method="Sionna paths",
     )
