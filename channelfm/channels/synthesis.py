@@ -150,7 +150,7 @@ class _SphericalWaves:
 
     def at(self, frequency_hz: float) -> Complex:
         """The waves [S, P, A] at one frequency."""
-        return np.asarray(self.gain * _unit_phasor(self.turns - frequency_hz * self.delay_s))
+        return np.asarray(self.gain * unit_phasor(self.turns - frequency_hz * self.delay_s))
 
     def summed(self, frequency_hz: float) -> Complex:
         """Their sum over the paths [S, A]."""
@@ -190,8 +190,8 @@ class _PlaneWaves:
 
     def _factors(self, frequency_hz: float) -> tuple[Complex, Complex]:
         at_centre = (self.turns - frequency_hz * self.delay_s)[..., None]
-        rows = self.gain[..., None] * _unit_phasor(at_centre - frequency_hz * self.over_rows)
-        return rows, _unit_phasor(-frequency_hz * self.over_columns)
+        rows = self.gain[..., None] * unit_phasor(at_centre - frequency_hz * self.over_rows)
+        return rows, unit_phasor(-frequency_hz * self.over_columns)
 
     def _flat(self, grid: NDArray[Any]) -> NDArray[Any]:
         return np.tile(grid.reshape(*grid.shape[:-2], -1), self.polarizations)
@@ -232,7 +232,7 @@ def _sum_over_band(waves: _SphericalWaves | _PlaneWaves, frequencies: Float, res
             continue
         angle = (2.0 * np.pi * reach * excess).astype(np.float32)
         over_antennas = [waves.at(middle)]
-        over_frequencies = [_unit_phasor(-distance * delay[..., None])]
+        over_frequencies = [unit_phasor(-distance * delay[..., None])]
         for power in range(1, series_terms(longest * reach)):
             over_antennas.append(over_antennas[-1] * (angle / np.float32(power)))
             over_frequencies.append(over_frequencies[-1] * (-1j * distance / reach).astype(np.complex64))
@@ -261,7 +261,7 @@ def series_terms(angle: float) -> int:
     return terms
 
 
-def _unit_phasor(cycles: Float) -> Complex:
+def unit_phasor(cycles: Float) -> Complex:
     """exp(+j 2 pi cycles), complex64. Whole cycles are dropped in float64: f tau reaches 10^4 of them."""
     angle = np.subtract(cycles, np.rint(cycles), dtype=np.float64).astype(np.float32)
     angle *= np.float32(2.0 * np.pi)

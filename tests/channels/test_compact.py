@@ -11,7 +11,8 @@ from channelfm import scenes
 from channelfm.arrays import UPA
 from channelfm.channels import plane_wave, synthesize
 from channelfm.channels.compact import CompactPaths, compress, expand
-from channelfm.channels.compact.wavefronts import decode_edges, encode_edges, fit_wavefront, path_difference
+from channelfm.channels.compact.edges import decode_edges, encode_edges
+from channelfm.channels.compact.wavefronts import fit_wavefront, path_difference
 from channelfm.errors import InputError
 from channelfm.records import Paths, Trajectory
 from channelfm.tracing.images import trace_images

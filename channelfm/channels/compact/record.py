@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from channelfm.arrays import UPA
-from channelfm.channels.compact.wavefronts import basis_size
+from channelfm.channels.compact.smooth import basis_size
 from channelfm.errors import InputError
 from channelfm.records import HIGHEST_HZ, Record
 
@@ -22,6 +22,8 @@ Byte = NDArray[np.uint8]
 Short = NDArray[np.uint16]
 Bool = NDArray[np.bool_]
 
+PER_SNAPSHOT = ("path_count", "split_count", "error_db", "times_s", "positions_m")
+PER_PIECE = ("gain", "gain_degree", "gain_scale", "edges", "edge_count", "edges_by_column")
 LARGEST_ARRAY, WIDEST_M = 1 << 16, 1e5  # elements, which uint16 numbers, and its diagonal
 # Beyond what any path has, and within what single precision takes; a component of a unit vector may be rounded.
 _LARGEST = {
@@ -50,8 +52,17 @@ class CompactPaths(Record):
     ``edges`` uint16 [E]: elements at which visibility changes, ``edge_count`` uint16 [R] for each path, counted row by
     row or, where ``edges_by_column`` bool [R], column by column. ``interactions`` uint8 [R]: the codes of ``Paths``
     that occur in a path, added (0: line of sight). ``times_s`` [S] and ``positions_m`` [S, 3] are the snapshots'.
-    Polynomials are sums of Legendre products by total degree (:func:`channelfm.channels.wavefronts.smooth_basis`) in
-    coordinates that are +-1 half an element spacing beyond the outermost elements. ``array`` is the traced one.
+
+    A path whose gains step across the aperture has further pieces, ``split_count`` uint16 [S] in each snapshot;
+    ``split_path`` uint16 [X] names the path of each by its number within the snapshot. A further piece replaces the
+    path's gains where its own edges say, and shares the rest; pieces of a path do not overlap. The fields of gains and
+    edges hold, path by path, first the path's own and then those of its further pieces: K = R + X of them, where [R] is
+    said above. ``error_db`` float16 [S] is the energy of the channel's error over the traced array at the carrier,
+    relative to that of the channel synthesised from the traced paths, as compressing left it; NaN where a snapshot has
+    no path, and in files from before it was kept. Such files have no further pieces.
+
+    Polynomials are sums of Legendre products by total degree (:func:`channelfm.channels.compact.smooth.smooth_basis`)
+    in coordinates that are +-1 half an element spacing beyond the outermost elements. ``array`` is the traced one.
     """
 
     path_count: Short
@@ -69,6 +80,9 @@ class CompactPaths(Record):
     edge_count: Short
     edges_by_column: Bool
     interactions: Byte
+    split_count: Short
+    split_path: Short
+    error_db: Half
     times_s: Float
     positions_m: Float
     array: UPA
@@ -83,12 +97,15 @@ class CompactPaths(Record):
         "doppler_hz": "float32 R",
         "doppler_slope_hz": "float16 R 2",
         "gain": "float16 Q 2",
-        "gain_degree": "uint8 R",
-        "gain_scale": "float32 R",
+        "gain_degree": "uint8 K",
+        "gain_scale": "float32 K",
         "edges": "uint16 E",
-        "edge_count": "uint16 R",
-        "edges_by_column": "bool R",
+        "edge_count": "uint16 K",
+        "edges_by_column": "bool K",
         "interactions": "uint8 R",
+        "split_count": "uint16 S",
+        "split_path": "uint16 X",
+        "error_db": "float16 S",
         "times_s": "float S",
         "positions_m": "float S 3",
     }
@@ -103,6 +120,12 @@ class CompactPaths(Record):
             )
         if self.path_count.sum() != len(self.delay_s):
             raise ValueError(f"'path_count' counts {self.path_count.sum()} paths, there are {len(self.delay_s)}")
+        if self.split_count.sum() != len(self.split_path):
+            raise ValueError(f"'split_count' counts {self.split_count.sum()} pieces, there are {len(self.split_path)}")
+        if np.any(self.split_path >= np.repeat(self.path_count, self.split_count)):
+            raise ValueError("'split_path' names a path beyond its snapshot's")
+        if len(self.gain_degree) != len(self.delay_s) + len(self.split_path):
+            raise ValueError(f"'gain_degree' has {len(self.gain_degree)} entries, one for each piece is counted")
         for name, counts in self.counts().items():
             if counts.sum() != len(getattr(self, name)):
                 raise ValueError(f"'{name}' has {len(getattr(self, name))} entries, {counts.sum()} are counted")
@@ -113,6 +136,15 @@ class CompactPaths(Record):
         for name, limit in _LARGEST.items():
             if not float(np.abs(getattr(self, name)).max(initial=0.0)) <= limit:  # nor is NaN
                 raise ValueError(f"'{name}' holds values beyond {limit:g}")
+
+    @classmethod
+    def _of_parts(cls, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> Self:
+        missing: dict[str, NDArray[Any]] = {}
+        if "path_count" in arrays:  # files from before there were pieces
+            count = len(arrays["path_count"])
+            missing = {"split_count": np.zeros(count, np.uint16), "split_path": np.zeros(0, np.uint16)}
+            missing["error_db"] = np.full(count, np.nan, np.float16)
+        return super()._of_parts(missing | arrays, plain)
 
     @classmethod
     def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:
@@ -147,20 +179,25 @@ class CompactPaths(Record):
         sizes = int(basis_size(self.gain_degree.astype(np.int64)).sum())
         return len(self.gain) // sizes if sizes else self.array.num_polarizations
 
+    @property
+    def pieces(self) -> NDArray[np.int64]:
+        """int64 [R]: pieces of each path's gains, at least one."""
+        first = np.cumsum(self.path_count, dtype=np.int64) - self.path_count
+        split = np.repeat(first, self.split_count) + self.split_path
+        return 1 + np.bincount(split, minlength=len(self.delay_s)).astype(np.int64)
+
     def select(self, index: Any) -> CompactPaths:
         """The snapshots that a NumPy index (slice, integers, mask) picks."""
         snapshots = np.arange(len(self))[index].reshape(-1)
+        paths = members(self.path_count, snapshots)
+        pieces = members(self.pieces, paths)
         counts = self.counts()
-        rows = members(self.path_count, snapshots)
-        chosen: dict[str, Any] = {}
+        chosen: dict[str, Any] = {"split_path": self.split_path[members(self.split_count, snapshots)]}
         for item in dataclasses.fields(self):
             values = getattr(self, item.name)
-            if item.name in ("path_count", "times_s", "positions_m"):
-                chosen[item.name] = values[snapshots]
-            elif item.name in counts:
-                chosen[item.name] = values[members(counts[item.name], rows)]
-            elif isinstance(values, np.ndarray):
-                chosen[item.name] = values[rows]
+            if item.name not in chosen and isinstance(values, np.ndarray):
+                rows = snapshots if item.name in PER_SNAPSHOT else pieces if item.name in PER_PIECE else paths
+                chosen[item.name] = values[members(counts[item.name], rows) if item.name in counts else rows]
         return dataclasses.replace(self, **chosen)
 
     @classmethod
@@ -173,7 +210,7 @@ class CompactPaths(Record):
         return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names}, array=parts[0].array)
 
     def counts(self) -> dict[str, NDArray[np.int64]]:
-        """How many entries of the arrays of varying length belong to each path."""
+        """How many entries of the arrays of varying length belong to a path ("bend_m") or a piece ("gain", "edges")."""
         bends = np.where(self.bend_degree > 0, basis_size(self.bend_degree.astype(np.int64)), 0)
         gains = basis_size(self.gain_degree.astype(np.int64)) * self.polarizations
         return {"bend_m": bends, "gain": gains, "edges": self.edge_count.astype(np.int64)}

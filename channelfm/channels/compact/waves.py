@@ -11,16 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from channelfm.arrays import UPA
-from channelfm.channels.compact.fitting import BEND_DEGREES, GAIN_DEGREES
+from channelfm.channels.compact.edges import decode_edges
 from channelfm.channels.compact.record import CompactPaths, members
-from channelfm.channels.compact.wavefronts import (
-    basis_size,
-    decode_edges,
-    local_coordinates,
-    normalized,
-    path_difference,
-    smooth_basis,
-)
+from channelfm.channels.compact.smooth import BEND_DEGREES, GAIN_DEGREES, basis_size, smooth_basis
+from channelfm.channels.compact.wavefronts import local_coordinates, normalized, path_difference
 from channelfm.channels.synthesis import LARGEST_ANGLE, frequency_blocks, series_terms
 from channelfm.errors import InputError
 from channelfm.units import SPEED_OF_LIGHT
@@ -94,17 +88,28 @@ class Aperture:
         """Gains complex64 [S, P, pol, M]."""
         scaled = part.gain.astype(np.float32) @ np.array([1, 1j], np.complex64)
         sizes = basis_size(part.gain_degree.astype(np.int64))
-        by_path = _ragged(scaled, np.repeat(sizes, part.polarizations))
-        by_path = by_path.reshape(len(sizes), part.polarizations, -1) * part.gain_scale[:, None, None]
-        functions = self.basis[: by_path.shape[-1]].to(torch.complex64)
-        gain = self._moved(place.filled(by_path)) @ functions
-        cut = np.flatnonzero((part.edge_count != 1) | (_ragged(part.edges, part.edge_count)[:, 0] != 0))
-        if len(cut):
-            changes = part.edges[members(part.edge_count, cut)]
-            grid = self.traced.rows, self.traced.cols
-            seen = decode_edges(changes, part.edge_count[cut], part.edges_by_column[cut], *grid)[:, self.nearest]
-            gain[place.snapshot[cut], place.slot[cut]] *= self._moved(seen)[:, None]
+        by_piece = _ragged(scaled, np.repeat(sizes, part.polarizations))
+        by_piece = by_piece.reshape(len(sizes), part.polarizations, -1) * part.gain_scale[:, None, None]
+        functions = self.basis[: by_piece.shape[-1]].to(torch.complex64)
+        path = np.repeat(np.arange(len(part.delay_s)), part.pieces)
+        rank = np.arange(len(path)) - np.searchsorted(path, path)  # 0: the path's own, the others its further pieces
+        gain = self._moved(place.filled(by_piece[rank == 0])) @ functions
+        whole = (part.edge_count == 1) & (_ragged(part.edges, part.edge_count)[:, 0] == 0)
+        for turn in range(int(rank.max(initial=0)) + 1):
+            some = np.flatnonzero((rank == turn) & ~(whole & (rank == 0)))
+            slots = place.snapshot[path[some]], place.slot[path[some]]
+            seen = self._moved(self._seen(part, some))[:, None]
+            if turn == 0:
+                gain[slots] *= seen
+            else:
+                gain[slots] = torch.where(seen, self._moved(by_piece[some]) @ functions, gain[slots])
         return gain.expand(-1, -1, self.array.num_polarizations, -1)
+
+    def _seen(self, part: CompactPaths, pieces: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Visibility [N, M] of some pieces by this array's elements."""
+        changes = part.edges[members(part.edge_count, pieces)]
+        grid = self.traced.rows, self.traced.cols
+        return decode_edges(changes, part.edge_count[pieces], part.edges_by_column[pieces], *grid)[:, self.nearest]
 
     def _moved(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
