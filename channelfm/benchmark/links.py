@@ -29,8 +29,9 @@ class Links:
     """Links of one set.
 
     ``channels``: their responses and labels, of ``array``, the one measured (at the place of the first link's scene).
-    ``path_count`` [N]: paths of each, or None where the data set does not store paths. ``left_out``: snapshots of the
-    split that no path reaches. ``identity``: a hash of all that the numbers depend on: data, choice, array.
+    ``path_count`` [N]: paths of each, and ``stored_error_db`` float64 [N]: what storing paths has cost over the stored
+    array (NaN where that is not known); both None where the data set does not store paths. ``left_out``: snapshots of
+    the split that no path reaches. ``identity``: a hash of all that the numbers depend on: data, choice, array.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Links:
     scenes: tuple[str, ...]
     channels: Channels
     path_count: Numbers | None
+    stored_error_db: NDArray[np.float64] | None
     array: UPA
     left_out: int
     identity: str
@@ -96,7 +98,8 @@ def load_links(settings: SetRecipe, max_samples: int, progress: bool = True) -> 
     that does not store paths.
     """
     dataset = open_set(settings, progress)
-    labels, counts, scenes = _labels(dataset, settings)
+    labels, paths, scenes = _labels(dataset, settings)
+    counts, errors = (None, None) if paths is None else paths
     wanted = labels.has_path & ((scenes == settings.scene) if settings.scene else True)
     numbers = spread(np.flatnonzero(wanted & _kept(settings, labels, counts)), max_samples)
     if not len(numbers):
@@ -119,6 +122,7 @@ def load_links(settings: SetRecipe, max_samples: int, progress: bool = True) -> 
         scenes=tuple(dict.fromkeys(scenes[numbers[seen]].tolist())),
         channels=channels.select(seen),
         path_count=None if counts is None else counts[numbers[seen]],
+        stored_error_db=None if errors is None else errors[numbers[seen]],
         array=array,
         left_out=int((~labels.has_path).sum()),
         identity=hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest(),
@@ -166,13 +170,23 @@ def spread(numbers: Numbers, most: int) -> Numbers:
     return np.asarray(numbers[np.linspace(0, len(numbers) - 1, most).round().astype(int)])
 
 
+def describe_storage(links: Links) -> str:
+    """What storing paths has cost, such as ", stored to -66.2 dB (worst -48.8)"; nothing where that is not known."""
+    if links.stored_error_db is None or not np.isfinite(links.stored_error_db).any():
+        return ""
+    return f", stored to {np.nanmedian(links.stored_error_db):.1f} dB (worst {np.nanmax(links.stored_error_db):.1f})"
+
+
 def describe_array(array: UPA) -> str:
     """One line such as "32 x 32 at 7 GHz"."""
     return f"{array.rows} x {array.cols} at {array.carrier_hz / 1e9:g} GHz"
 
 
-def _labels(dataset: Dataset, settings: SetRecipe) -> tuple[Channels, Numbers | None, NDArray[np.str_]]:
-    """Labels of a whole split, the paths of each snapshot (None where they are not stored) and its scene."""
+def _labels(
+    dataset: Dataset, settings: SetRecipe
+) -> tuple[Channels, tuple[Numbers, NDArray[np.float64]] | None, NDArray[np.str_]]:
+    """Labels of a whole split; number of paths of each snapshot and error of storing them (None where responses are
+    stored); its scene."""
     labels = dataset.labels(settings.split)
     shards = [shard for shard in dataset.manifest.shards if shard.split == settings.split]
     scenes = np.repeat([shard.scene for shard in shards], [shard.snapshots for shard in shards])
@@ -187,8 +201,11 @@ def _labels(dataset: Dataset, settings: SetRecipe) -> tuple[Channels, Numbers | 
             f"set '{settings.name}': {settings.dataset} holds responses, no paths, which 'array' and "
             "'keep.more_paths_than' need; generate it with -s channel.storage=paths"
         )
-    counts = np.concatenate([paths.path_count for _, paths in dataset.paths(settings.split)]) if stored else None
-    return labels, None if counts is None else counts.astype(np.int64), scenes
+    if not stored:
+        return labels, None, scenes
+    paths = [paths for _, paths in dataset.paths(settings.split)]
+    counts = np.concatenate([part.path_count for part in paths]).astype(np.int64)
+    return labels, (counts, np.concatenate([part.error_db for part in paths]).astype(np.float64)), scenes
 
 
 def _kept(settings: SetRecipe, labels: Channels, counts: Numbers | None) -> Bool:

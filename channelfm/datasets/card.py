@@ -20,6 +20,7 @@ from channelfm.records import Channels, Scene, Trajectory, write_atomically
 CARD = "README.md"
 PICTURES = "card"
 MOST_SCENES_DRAWN = 4
+POORLY_STORED_DB = -40.0
 
 # Draws a scene with the positions of its users and one of its arrays into a file.
 DrawScene = Callable[[Scene, Path, Trajectory, UPA], None]
@@ -38,6 +39,7 @@ def write_card(dataset: Dataset, draw_scene: DrawScene | None = None) -> Path:
         _heading(dataset),
         _counts(dataset),
         _shares(labels),
+        _storage(dataset),
         _lives(dataset),
         "\n".join(f"![{path.stem}]({PICTURES}/{path.name})" for path in pictures),
         _origin(dataset),
@@ -79,6 +81,23 @@ def _shares(labels: dict[str, Channels]) -> str:
         near, seen = (f"{100 * flags.mean():.1f} %" for flags in (some.near_field, some.line_of_sight))
         rows.append(_row(split, near, seen, spread, heights))
     return "\n".join(rows)
+
+
+def _storage(dataset: Dataset) -> str:
+    """What storing paths instead of channels has cost; nothing where channels are stored, or where it is not known."""
+    if not all(shard.form == "PathChannels" for shard in dataset.manifest.shards):
+        return ""
+    rows = []
+    for split in dataset.splits:
+        known = _known(np.concatenate([paths.error_db.astype(np.float64) for _, paths in dataset.paths(split)]))
+        if len(known):
+            spread = ", ".join(f"{value:.1f}" for value in np.percentile(known, [50, 99, 100]))
+            rows.append(_row(split, spread, int(np.sum(known > POORLY_STORED_DB))))
+    if not rows:
+        return ""
+    titles = ("split", "error [dB]: median, 99 %, worst", f"links above {POORLY_STORED_DB:.0f} dB")
+    heading = "Links are stored as compact paths; their channels at the carrier, against those of the traced paths:"
+    return "\n".join([heading, "", _row(*titles), _row(*["---"] * len(titles)), *rows])
 
 
 def _lives(dataset: Dataset) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
-from channelfm.benchmark.links import load_links, spread, training_channels, typical_link
+from channelfm.benchmark.links import describe_storage, load_links, spread, training_channels, typical_link
 from channelfm.benchmark.recipe import SetRecipe
 from channelfm.datasets.generate import Workforce, generate
 from channelfm.errors import InputError
@@ -24,6 +24,17 @@ def test_all_links_of_a_split_with_their_labels(tiny_dataset):
     assert np.array_equal(
         links.path_count, np.concatenate([p.path_count for _, p in tiny_dataset.paths("test")])[reached]
     )
+
+
+def test_what_storing_paths_has_cost_is_known_of_each_link(tiny_dataset):
+    links = links_of(tiny_dataset, most=5)
+    whole = np.concatenate([paths.error_db for _, paths in tiny_dataset.paths("test")])
+    assert len(links.stored_error_db) == 5
+    assert np.isin(links.stored_error_db, whole).all()
+    assert links.stored_error_db.max() < -50
+    assert f"(worst {links.stored_error_db.max():.1f})" in describe_storage(links)
+    for unknown in (None, np.full(5, np.nan)):
+        assert describe_storage(dataclasses.replace(links, stored_error_db=unknown)) == ""
 
 
 def test_at_most_so_many_evenly_spaced_and_no_more_are_read(tiny_dataset, monkeypatch):

@@ -167,6 +167,14 @@ def test_the_card_tells_what_is_in_the_folder(made):
     assert (made / "card" / "corner.png").stat().st_size > 5_000
 
 
+def test_the_card_of_stored_paths_tells_what_storing_cost(made, make):
+    dataset = make("channel.storage=paths")
+    error_db = np.concatenate([paths.error_db for _, paths in dataset.paths("train")]).astype(float)
+    card = (dataset.folder / CARD).read_text(encoding="utf-8")
+    assert f"{np.nanmax(error_db):.1f} | 0 |" in card
+    assert "compact paths" not in (made / CARD).read_text(encoding="utf-8")
+
+
 def test_names_in_recipes_may_be_patterns():
     recipe = DatasetRecipe.model_validate(
         {
