@@ -16,7 +16,7 @@ from channelfm.channels.compact import CompactPaths, compress, expand
 from channelfm.channels.compact.cuts import straight_cut
 from channelfm.channels.compact.pieces import MOST_PIECES
 from channelfm.channels.compact.smooth import smooth_basis
-from channelfm.channels.compact.steps import median_height, regions_between, unexpected_changes
+from channelfm.channels.compact.steps import regions_between, unexpected_changes, usual_height
 from channelfm.records import Paths
 from channelfm.units import SPEED_OF_LIGHT
 
@@ -126,6 +126,16 @@ def test_steps_of_two_polarisations(where):
     assert nmse_db(expand(compact), synthesize(paths, array)).max() < -65
 
 
+@pytest.mark.parametrize(("rows", "cols"), [(1, 32), (4, 64), (64, 4), (8, 8), (96, 32)])
+@pytest.mark.parametrize("angle", [0.0, 0.9, 1.31, 2.7])
+def test_steps_of_arrays_of_any_shape(rows, cols, angle):
+    array = UPA(rows, cols, CARRIER_HZ)
+    y, z = places(array)
+    beyond = np.cos(angle) * y + np.sin(angle) * z > 0.1 if rows > 1 else y > angle / 5
+    compact = compress(one_path(array, smooth_field(array, 4) * np.where(beyond, -1.0, 1.0)), array)
+    assert compact.error_db[0] < -65
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     angle=st.floats(0, np.pi),
@@ -165,11 +175,12 @@ def test_a_step_in_noise_is_as_good_as_the_noise(array, kind):
     assert 2 <= compact.pieces[0] <= 3
 
 
-@pytest.mark.parametrize("kind", ["complex", "phase"])
+@pytest.mark.parametrize("kind", ["complex", "phase", "levels"])
 def test_noise_alone_is_left_alone_and_flagged(array, kind):
     rng = np.random.default_rng(1)
     real, imaginary = 0.1 * rng.standard_normal((2, array.num_elements))
-    noise = 1.0 + real + 1j * imaginary if kind == "complex" else np.exp(1j * real)
+    phase = np.round(5 * real) / 5 if kind == "levels" else real
+    noise = 1.0 + real + 1j * imaginary if kind == "complex" else np.exp(1j * phase)
     compact = compress(one_path(array, smooth_field(array, 1) * noise), array)
     assert compact.pieces.tolist() == [1]
     assert -23 < compact.error_db[0] < -15
@@ -302,7 +313,7 @@ def test_a_smooth_field_has_nothing_unexpected(array):
     assert (stepped[0][..., 10] > 1.0).all()
     assert np.delete(stepped[0], 10, axis=2).max() < 1e-3
     assert stepped[1].max() < 1e-3
-    assert median_height(stepped)[0] < 1e-3
+    assert usual_height(stepped)[0] < 1e-3
 
 
 def test_regions_lie_between_steps_and_shadows():

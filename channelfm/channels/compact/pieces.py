@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from channelfm.channels.compact.cuts import straight_cut
 from channelfm.channels.compact.smooth import GAIN_DEGREES, SmoothFit, fit_smooth
-from channelfm.channels.compact.steps import median_height, noise_energy, regions_between, unexpected_changes
+from channelfm.channels.compact.steps import noise_energy, regions_between, unexpected_changes, usual_height
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -18,7 +18,7 @@ Bool = NDArray[np.bool_]
 MOST_PIECES = 8  # of one path
 MOST_REGIONS = 64  # of one path that are looked at; the others' antennas join what suits them
 HARMLESS_STEP = 0.5  # steps below it are left to the polynomial: see in_pieces
-STEPS_OF_NOISE = 8.0  # a step is higher than so many medians of the unexpected
+STEPS_OF_NOISE = 4.0  # a step is higher than so many usual heights of the unexpected
 WORTH_A_PIECE = 0.5  # of the allowed energy: what a region must save to be a piece of its own,
 WORTH_OF_ERROR = 0.05  # and of the energy that is left without it
 WORTH_A_CUT = 100.0  # times the allowed energy: a region with more left is cut although no step goes through it
@@ -50,11 +50,11 @@ def in_pieces(
         return []
     on_grid = seen.reshape(-1, *grid)
     heights = unexpected_changes(values.reshape(*values.shape[:2], *grid), on_grid)
-    median = median_height(heights)
+    usual = usual_height(heights)
     # A polynomial is off by about a step's height over a strip of sqrt(M) antennas by a few.
     harmless = HARMLESS_STEP * np.sqrt(allowed) / seen.shape[1] ** 0.25
-    labels = regions_between(heights, on_grid, np.maximum(harmless, STEPS_OF_NOISE * median)).reshape(seen.shape)
-    noise = noise_energy(median, seen)
+    labels = regions_between(heights, on_grid, np.maximum(harmless, STEPS_OF_NOISE * usual)).reshape(seen.shape)
+    noise = noise_energy(usual, seen)
     found = []
     for path in np.flatnonzero(error > np.maximum(allowed, noise)):
         gains = _Gains(values[path], seen[path], basis, float(allowed[path]), float(noise[path]))

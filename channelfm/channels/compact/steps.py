@@ -18,8 +18,9 @@ Labels = NDArray[np.int32]
 
 # A change is expected to be the next one, in line with the next two, or with those behind a neighbour that may step.
 EXPECTATIONS = (1.0,), (2.0, -1.0), (0.0, 3.0, -2.0)
-# White noise over the squared median of the unexpected, for each antenna: 0.5, or 3 where it is in the phase alone.
-ENERGY_OF_UNEXPECTED = 3.0
+# Noise of an antenna over the square of the usual height: 0.13 for white noise, 0.2 where it is in the phase alone, 0.4
+# where phases have a few values only, as those of single-precision lengths have.
+ENERGY_OF_USUAL = 0.25
 
 
 def unexpected_changes(values: NDArray[Any], seen: Bool) -> tuple[Float, Float]:
@@ -47,17 +48,28 @@ def _unexpected(values: NDArray[Any], seen: Bool) -> Float:
     return np.where(linked, np.sqrt(lowest), np.nan)
 
 
-def median_height(heights: tuple[Float, Float]) -> Float:
-    """Median [B] of the unexpected over all links, and one of height 0."""
-    rows, columns = (part.reshape(len(part), part.shape[1] * part.shape[2]) for part in heights)
-    ordered = np.sort(np.concatenate([rows, columns, np.zeros((len(rows), 1))], axis=1), axis=1)  # NaN goes last
-    middle = np.sum(~np.isnan(ordered), axis=1) // 2
-    return np.asarray(np.take_along_axis(ordered, middle[:, None], axis=1)[:, 0])
+def usual_height(heights: tuple[Float, Float]) -> Float:
+    """The height [B] that the unexpected of a path's links stays below, but for those that steps may have.
+
+    It is that along rows or that along columns, which is lower: an edge along the ones is crossed by the others' links.
+    Of either, steps may have a tenth, or as many as two edges can cross, but no more than half.
+    """
+    crossed = heights[0].shape[1] + heights[1].shape[2]
+    lower = np.minimum(*(_usual(part, crossed) for part in heights))
+    return np.where(np.isinf(lower), 0.0, lower)
 
 
-def noise_energy(median: Float, seen: Bool) -> Float:
-    """Energy [B] that noise has at most over the antennas ``seen`` [B, M], by the ``median`` [B] of the unexpected."""
-    return np.asarray(ENERGY_OF_UNEXPECTED * median**2 * seen.sum(axis=1))
+def _usual(heights: Float, crossed: int) -> Float:
+    ordered = np.sort(heights.reshape(len(heights), heights.shape[1] * heights.shape[2]), axis=1)  # NaN goes last
+    links = np.sum(~np.isnan(ordered), axis=1)
+    below = links - np.clip(crossed, links // 10, links // 2)
+    known = np.concatenate([np.full((len(ordered), 1), np.inf), ordered], axis=1)  # inf: of no links at all
+    return np.asarray(np.take_along_axis(known, below[:, None], axis=1)[:, 0])
+
+
+def noise_energy(usual: Float, seen: Bool) -> Float:
+    """Energy [B] of noise over the antennas ``seen`` [B, M] that makes the ``usual`` height [B] of the unexpected."""
+    return np.asarray(ENERGY_OF_USUAL * usual**2 * seen.sum(axis=1))
 
 
 def regions_between(heights: tuple[Float, Float], seen: Bool, least: Float) -> Labels:
