@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -179,7 +180,7 @@ class CompactPaths(Record):
         sizes = int(basis_size(self.gain_degree.astype(np.int64)).sum())
         return len(self.gain) // sizes if sizes else self.array.num_polarizations
 
-    @property
+    @cached_property
     def pieces(self) -> NDArray[np.int64]:
         """int64 [R]: pieces of each path's gains, at least one."""
         first = np.cumsum(self.path_count, dtype=np.int64) - self.path_count
@@ -190,7 +191,7 @@ class CompactPaths(Record):
         """The snapshots that a NumPy index (slice, integers, mask) picks."""
         snapshots = np.arange(len(self))[index].reshape(-1)
         paths = members(self.path_count, snapshots)
-        pieces = members(self.pieces, paths)
+        pieces = members(self.pieces, paths) if len(self.split_path) else paths
         counts = self.counts()
         chosen: dict[str, Any] = {"split_path": self.split_path[members(self.split_count, snapshots)]}
         for item in dataclasses.fields(self):
