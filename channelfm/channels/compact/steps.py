@@ -60,10 +60,11 @@ def usual_height(heights: tuple[Float, Float]) -> Float:
 
 
 def _usual(heights: Float, crossed: int) -> Float:
+    """The same [B] of the links of one direction, ``crossed`` of which steps may have; inf where there are no links."""
     ordered = np.sort(heights.reshape(len(heights), heights.shape[1] * heights.shape[2]), axis=1)  # NaN goes last
     links = np.sum(~np.isnan(ordered), axis=1)
     below = links - np.clip(crossed, links // 10, links // 2)
-    known = np.concatenate([np.full((len(ordered), 1), np.inf), ordered], axis=1)  # inf: of no links at all
+    known = np.concatenate([np.full((len(ordered), 1), np.inf), ordered], axis=1)
     return np.asarray(np.take_along_axis(known, below[:, None], axis=1)[:, 0])
 
 
