@@ -136,7 +136,9 @@ class Record:
 
 
 def _read(file: Any, name: str, unread: bool) -> NDArray[Any]:
-    return np.asarray(file.get_slice(name)[:, :0] if unread else file.get_tensor(name))
+    if unread and (kept := file.get_slice(name)).get_shape()[1]:
+        return np.asarray(kept[:, :0])
+    return np.asarray(file.get_tensor(name))
 
 
 def _check_finite(record: Record, *names: str) -> None:
