@@ -27,7 +27,6 @@ from kinds import KINDS, Attempt  # noqa: E402  (loads NumPy)
 
 from channelfm.errors import ChannelfmError  # noqa: E402
 
-LONGEST_MESSAGE = 500  # characters, beside the names of folders
 LONGEST_S = 10.0
 
 
