@@ -11,7 +11,6 @@ A checkpoint of another package version loads as long as its format is the same.
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -43,8 +42,6 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
 CARD = "README.md"
 CHECKPOINT, STATE = "checkpoint", "state.safetensors"  # what a run's folder holds in the end, and on the way there
-# A raw channel is the same to a network when the spacing differs by less than over the width of a usual band.
-_SPACING_TOLERANCE = 0.01
 _PACKAGED = Path(__file__).resolve().parent / "weights"
 
 
@@ -168,21 +165,16 @@ def load_reconstructor(
 ) -> NetworkPredictor:
     """A ready Predictor from a packaged checkpoint's name, or the path of a checkpoint or a run.
 
-    ``spacing_wavelengths`` is the element spacing of the array it shall work for, in wavelengths of *its* carrier
-    (``bs.spacing_wavelengths``); None means the spacing of training, half a wavelength as a rule. A Predictor is given
-    no carrier and needs none: spherical waves depend on lengths in wavelengths only, so that the spacing is all that
-    can be wrong. In the canonical frame the waves are found at the given spacing, and the network sees what they leave,
-    as in training: any spacing works, although far from that of training the ripples that are left are faster or
-    slower than those it has met. A raw-frame network knows the phase steps of its own spacing alone.
+    ``spacing_wavelengths`` is the element spacing where ``predict`` is not told any, in wavelengths of the array's own
+    carrier. A Predictor is given no carrier and needs none: spherical waves depend on lengths in wavelengths only, so
+    that the spacing is all that can be wrong.
 
     Raises InputError that lists what is available for a name that is neither, for a model of sequences, and for a
     raw-frame checkpoint at a spacing that differs from training's by more than 1 %.
     """
     network, config = load_checkpoint(checkpoint_folder(name_or_path))
     recipe = config.predictor
-    if spacing_wavelengths is not None:
-        recipe = _at_spacing(recipe, spacing_wavelengths)
-    return predictor_of(network.to(device), recipe)
+    return predictor_of(network.to(device), recipe, spacing_wavelengths=spacing_wavelengths)
 
 
 def write_card(
@@ -249,20 +241,6 @@ def checkpoint_folder(name_or_path: str | Path) -> Path:
         f"model '{brief(str(name_or_path))}': neither a checkpoint folder nor a packaged model "
         f"(packaged: {names}); 'channelfm pretrain' writes a folder"
     )
-
-
-def _at_spacing(recipe: PredictorRecipe, spacing_wavelengths: float) -> PredictorRecipe:
-    """The recipe for an array of another element spacing; InputError where there is none."""
-    if not (math.isfinite(spacing_wavelengths) and spacing_wavelengths > 0):
-        raise InputError(f"spacing_wavelengths = {spacing_wavelengths}: give a positive spacing, e.g. 0.5")
-    trained = recipe.frame.spacing_wavelengths
-    if recipe.frame.kind == "raw" and not math.isclose(spacing_wavelengths, trained, rel_tol=_SPACING_TOLERANCE):
-        raise InputError(
-            f"model '{recipe.name}' works in the raw frame, for arrays spaced {trained:g} wavelengths, not "
-            f"{spacing_wavelengths:g}: use a model of the canonical frame"
-        )
-    frame = recipe.frame.model_copy(update={"spacing_wavelengths": spacing_wavelengths})
-    return recipe.model_copy(update={"frame": frame})
 
 
 def _as_stored(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

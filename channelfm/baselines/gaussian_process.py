@@ -47,19 +47,11 @@ class GaussianProcess(FrameEstimator):
     """Posterior mean of a Gaussian process whose hyperparameters are each sample's own.
 
     It is returned everywhere, also at observed antennas, which filters their noise.
-
-    Parameters
-    ----------
-    spacing_wavelengths : element spacing in wavelengths.
     """
 
     name = "gaussian-process"
     keeps_observed = False
     samples_at_once = 8
-    waves = 1
-
-    def __init__(self, spacing_wavelengths: float = 0.5) -> None:
-        super().__init__(FrameRecipe(waves=self.waves, spacing_wavelengths=spacing_wavelengths))
 
     def estimate_rest(self, rest: Tensor, seen: Tensor) -> Tensor:
         """See :class:`FrameEstimator`."""
@@ -70,7 +62,7 @@ class WaveFrameProcess(GaussianProcess):
     """The same for what the waves of the row "wave-frame" leave: physics first, smoothness for the rest."""
 
     name = "wave-frame-gp"
-    waves = 16
+    frame = FrameRecipe(waves=16)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from channelfm.baselines.frame_estimator import FrameEstimator
-from channelfm.tokens.canonical import FrameRecipe
 
 Field = NDArray[np.complex128]
 Mask = NDArray[np.bool_]
@@ -26,9 +25,6 @@ _SMOOTHINGS = (1e-5, 1e-3, 1e-1, 1e1, 1e3)
 
 class _Interpolation(FrameEstimator):
     """Fields of one sample at a time, as NumPy arrays."""
-
-    def __init__(self, spacing_wavelengths: float = 0.5) -> None:
-        super().__init__(FrameRecipe(spacing_wavelengths=spacing_wavelengths))
 
     def estimate_rest(self, rest: Tensor, seen: Tensor) -> Tensor:
         """See :class:`FrameEstimator`."""
@@ -77,13 +73,13 @@ class SplineInterpolation(_Interpolation):
 
     Parameters
     ----------
-    spacing_wavelengths : element spacing in wavelengths.
+    spacing_wavelengths : element spacing in wavelengths where ``predict`` is not told any.
     tension : of the plate; near 0, fields that are linear over the array are reproduced to its edges.
     """
 
     name = "spline-interpolation"
 
-    def __init__(self, spacing_wavelengths: float = 0.5, tension: float = 0.1) -> None:
+    def __init__(self, spacing_wavelengths: float | None = None, tension: float = 0.1) -> None:
         super().__init__(spacing_wavelengths)
         self.tension = tension
 

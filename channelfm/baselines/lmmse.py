@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from channelfm.baselines.frame_estimator import FrameEstimator
 from channelfm.errors import InputError
 from channelfm.tasks.extrapolation import usable_snapshots
-from channelfm.tasks.predictor import check_observation, fold_frequency
+from channelfm.tasks.predictor import fold_frequency, known_spacing
 from channelfm.tokens.canonical import FrameRecipe, find_frame, to_canonical
 
 # White variances that may be added to the covariance, relative to the mean power of an antenna.
@@ -39,48 +38,51 @@ class LMMSE(FrameEstimator):
 
     Parameters
     ----------
-    spacing_wavelengths : element spacing in wavelengths.
+    spacing_wavelengths : element spacing in wavelengths where ``learn`` and ``predict`` are not told any.
     loadings : to choose from, relative to the mean power of an antenna, each > 0, in descending order.
     """
 
     name = "lmmse"
-    frame_kind: Literal["canonical", "raw"] = "raw"
+    frame = FrameRecipe(kind="raw")
 
-    def __init__(self, spacing_wavelengths: float = 0.5, loadings: tuple[float, ...] = LOADINGS) -> None:
-        super().__init__(FrameRecipe(kind=self.frame_kind, spacing_wavelengths=spacing_wavelengths))
+    def __init__(self, spacing_wavelengths: float | None = None, loadings: tuple[float, ...] = LOADINGS) -> None:
+        super().__init__(spacing_wavelengths)
         self.loadings = loadings
         self._factor: Tensor | None = None  # complex64 [rows * cols, rank]
         self._size = (0, 0)
 
-    def learn(self, channels: NDArray[np.complex64]) -> None:
+    def learn(self, channels: NDArray[np.complex64], spacing_wavelengths: float | None = None) -> None:
         """See :class:`channelfm.tasks.predictor.LearningPredictor`; each frequency counts as a channel of its own."""
         if np.ndim(channels) != 4 or not np.iscomplexobj(channels):
             raise InputError(
                 f"training channels have shape {np.shape(channels)}: give complex [snapshot, row, column, frequency]"
             )
+        spacing = known_spacing(self.name, spacing_wavelengths, self.spacing_wavelengths)
         folded = fold_frequency(usable_snapshots(channels))
         folded = folded[np.any(folded != 0, axis=(1, 2))]
         if not len(folded):
             raise InputError("none of the training channels has a path: give the channels of another split")
         chosen = np.unique(np.linspace(0, len(folded) - 1, _MOST_CHANNELS).round().astype(int))
         parts = torch.split(torch.from_numpy(folded[chosen]), _LEARNED_AT_ONCE)
-        self._factor = principal_factor(torch.cat([self._in_frame(part) for part in parts]).flatten(1))
+        self._factor = principal_factor(torch.cat([self._in_frame(part, spacing) for part in parts]).flatten(1))
         self._size = folded.shape[1:]
 
-    def _in_frame(self, field: Tensor) -> Tensor:
-        return to_canonical(field, find_frame(field, torch.ones_like(field, dtype=torch.bool), self.frame_recipe))
+    def _in_frame(self, field: Tensor, spacing_wavelengths: float) -> Tensor:
+        everywhere = torch.ones_like(field, dtype=torch.bool)
+        return to_canonical(field, find_frame(field, everywhere, self.frame.at_spacing(spacing_wavelengths)))
 
-    def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
+    def predict(
+        self, observed: NDArray[np.complex64], mask: NDArray[np.bool_], spacing_wavelengths: float | None = None
+    ) -> NDArray[np.complex64]:
         """See :class:`channelfm.tasks.predictor.Predictor`; each frequency is estimated as its own sample."""
-        observed, mask = check_observation(observed, mask)
         if self._factor is None:
             raise InputError(f"'{self.name}' knows no statistics yet: first call learn(channels of a training split)")
-        if observed.shape[1:3] != self._size:
+        if np.ndim(observed) == 4 and np.shape(observed)[1:3] != self._size:
             raise InputError(
                 f"'{self.name}' learned arrays of {self._size[0]} x {self._size[1]} antennas, these are "
-                f"{observed.shape[1]} x {observed.shape[2]}: learn from channels of that size"
+                f"{np.shape(observed)[1]} x {np.shape(observed)[2]}: learn from channels of that size"
             )
-        return super().predict(observed, mask)
+        return super().predict(observed, mask, spacing_wavelengths)
 
     def estimate_rest(self, rest: Tensor, seen: Tensor) -> Tensor:
         """See :class:`FrameEstimator`."""
@@ -98,7 +100,7 @@ class CanonicalLMMSE(LMMSE):
     """The same in the canonical frame, where directions no longer matter and few components hold nearly all energy."""
 
     name = "lmmse-canonical"
-    frame_kind = "canonical"
+    frame = FrameRecipe()
 
 
 def principal_factor(channels: Tensor) -> Tensor:

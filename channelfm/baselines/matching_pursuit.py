@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from channelfm.baselines.samples import estimate_in_chunks
-from channelfm.tasks.predictor import check_observation
+from channelfm.baselines.samples import FieldEstimator
 from channelfm.waves.observation import Observation, energies
 from channelfm.waves.spherical import largest_inverse_range, path_difference, search_grid, wave_of
 
@@ -22,10 +19,9 @@ _OVERSAMPLING = 2.0
 _RANKED_DIRECTIONS = 6  # winners of the paraxial search whose exact atoms are compared on every ring
 _RIDGE = 1e-6  # relative, on the atoms' Gram matrix
 _FLOOR = 1e-6  # a residual 60 dB below the observation is explained
-_CHUNK = 4  # samples at once, so that their spectra stay in a CPU's cache hierarchy
 
 
-class MatchingPursuit:
+class MatchingPursuit(FieldEstimator):
     """Orthogonal matching pursuit with waves from a fixed grid of sources; its subclasses name the codebook.
 
     The codebook is a grid of direction sines (twice oversampled) times ``rings`` uniform in inverse range, from the
@@ -39,26 +35,21 @@ class MatchingPursuit:
 
     Parameters
     ----------
-    spacing_wavelengths : element spacing in wavelengths.
+    spacing_wavelengths : element spacing in wavelengths where ``predict`` is not told any.
     max_atoms : largest number of atoms per sample.
     """
 
-    name: str
     rings: int
+    samples_at_once = 4
 
-    def __init__(self, spacing_wavelengths: float = 0.5, max_atoms: int = 30) -> None:
-        self.spacing_wavelengths = spacing_wavelengths
+    def __init__(self, spacing_wavelengths: float | None = None, max_atoms: int = 30) -> None:
+        super().__init__(spacing_wavelengths)
         self.max_atoms = max_atoms
 
-    def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
-        """See :class:`channelfm.tasks.predictor.Predictor`; each frequency is estimated as its own sample."""
-        observed, mask = check_observation(observed, mask)
-        return estimate_in_chunks(self._estimate, observed, mask, _CHUNK)
-
     @torch.inference_mode()
-    def _estimate(self, field: Tensor, seen: Tensor) -> Tensor:
-        """Channels complex64 [N, rows, cols] from ``field`` of that shape, observed where ``seen``."""
-        observation = Observation.gather(field, seen, self.spacing_wavelengths).single()
+    def estimate(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
+        """See :class:`FieldEstimator`."""
+        observation = Observation.gather(field, seen, spacing_wavelengths).single()
         numbers = torch.arange(len(field))  # of the samples that still take atoms
         sources, gains = torch.zeros(len(field), self.max_atoms, 3), torch.zeros(len(field), self.max_atoms) + 0j
         filtered = torch.zeros(len(field), dtype=torch.bool)
@@ -79,7 +70,7 @@ class MatchingPursuit:
             gram = _bordered(gram, atoms)
             sources[numbers, taken] = source
             gains[numbers, : taken + 1], residual = _least_squares(observation, atoms, gram)
-        estimate = _superposition(sources, gains, field.shape[1], field.shape[2], self.spacing_wavelengths)
+        estimate = _superposition(sources, gains, field.shape[1], field.shape[2], spacing_wavelengths)
         return torch.where(seen & ~filtered[:, None, None], field, estimate)
 
     def _best_atom(self, observation: Observation, residual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,8 +80,8 @@ class MatchingPursuit:
         and the energy that it explains, float64 [N].
         """
         grid, rows, cols = observation.on_grid(residual), observation.rows, observation.cols
-        sines, _ = search_grid(grid, self.spacing_wavelengths, self.rings, _OVERSAMPLING, _RANKED_DIRECTIONS)
-        ranges = torch.linspace(0, largest_inverse_range(rows, cols, self.spacing_wavelengths), self.rings)
+        sines, _ = search_grid(grid, observation.spacing, self.rings, _OVERSAMPLING, _RANKED_DIRECTIONS)
+        ranges = torch.linspace(0, largest_inverse_range(rows, cols, observation.spacing), self.rings)
         directions = sines.shape[1]
         rings = ranges.repeat(directions)[None, :, None].expand(len(grid), -1, -1)
         candidates = torch.cat([sines.repeat_interleave(self.rings, dim=1), rings], dim=2)

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from channelfm.baselines.samples import estimate_in_chunks
-from channelfm.tasks.predictor import check_observation
+from channelfm.baselines.samples import FieldEstimator
 from channelfm.waves.fit import EDGE_PARAMETERS, Fit, GainBasis, Waves, refine, with_best_degree
 from channelfm.waves.observation import Observation, coordinates, energies
 from channelfm.waves.spherical import search_grid
@@ -27,10 +24,9 @@ _FINAL_STEPS = 2
 _SEARCH_RANGES = 6
 _SEARCH_OVERSAMPLING = 1.5
 _EXPLAINED = 1e-8  # no further wave is looked for once what is left lies 80 dB below the observation
-_CHUNK = 64  # samples at once, so that their columns stay in a CPU's cache hierarchy
 
 
-class OffGrid:
+class OffGrid(FieldEstimator):
     """Greedy spherical-wave fit with variable projection and a stated model order rule.
 
     Waves are added one at a time, each from a coarse search of what the others leave unexplained, and all are
@@ -43,28 +39,25 @@ class OffGrid:
 
     Parameters
     ----------
-    spacing_wavelengths : element spacing in wavelengths.
+    spacing_wavelengths : element spacing in wavelengths where ``predict`` is not told any.
     max_waves : largest number of waves per sample.
     """
 
     name = "off-grid"
+    samples_at_once = 64
 
-    def __init__(self, spacing_wavelengths: float = 0.5, max_waves: int = 10) -> None:
-        self.spacing_wavelengths = spacing_wavelengths
+    def __init__(self, spacing_wavelengths: float | None = None, max_waves: int = 10) -> None:
+        super().__init__(spacing_wavelengths)
         self.max_waves = max_waves
 
-    def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
-        """See :class:`channelfm.tasks.predictor.Predictor`; each frequency is fitted as its own narrow-band sample."""
-        observed, mask = check_observation(observed, mask)
-        return estimate_in_chunks(self._estimate, observed, mask, _CHUNK)
-
-    def _estimate(self, field: Tensor, seen: Tensor) -> Tensor:
-        """Channels complex [N, rows, cols] from ``field`` of that shape, observed where ``seen``."""
+    @torch.inference_mode()
+    def estimate(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
+        """See :class:`FieldEstimator`."""
         count, rows, cols = field.shape
-        basis = GainBasis.of_array(rows, cols, self.spacing_wavelengths)
-        y, z = (axis[None] for axis in coordinates(rows, cols, self.spacing_wavelengths))
+        basis = GainBasis.of_array(rows, cols, spacing_wavelengths)
+        y, z = (axis[None] for axis in coordinates(rows, cols, spacing_wavelengths))
         scale = (energies(field.flatten(1)) / seen.sum((1, 2))).sqrt()[:, None, None]
-        observation = Observation.gather(field / scale, seen, self.spacing_wavelengths)
+        observation = Observation.gather(field / scale, seen, spacing_wavelengths)
         estimate = torch.zeros(count, rows * cols, dtype=torch.complex128)
         for numbers, grown in self._grow(observation, basis):
             estimate[numbers] = _finished(observation.select(numbers), grown, basis).evaluate(y, z, basis)
@@ -94,9 +87,7 @@ class OffGrid:
     def _with_new_wave(self, thin: Observation, whole: Observation, fit: Fit | None, basis: GainBasis) -> Fit:
         """The fit with one more wave, from a coarse search of the residual over all observed antennas."""
         rest = whole.field if fit is None else whole.field - fit.evaluate(whole.y, whole.z, basis)
-        sines, inverse_range = search_grid(
-            whole.on_grid(rest), self.spacing_wavelengths, _SEARCH_RANGES, _SEARCH_OVERSAMPLING, 1
-        )
+        sines, inverse_range = search_grid(whole.on_grid(rest), whole.spacing, _SEARCH_RANGES, _SEARCH_OVERSAMPLING, 1)
         waves = Waves.none(len(whole)) if fit is None else fit.waves
         waves = waves.joined(torch.cat([sines, inverse_range[..., None]], dim=-1)[:, 0])
         settled = refine(thin, waves, basis, _SETTLING_STEPS)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from channelfm.baselines.gaussian_process import GaussianProcess
 from channelfm.baselines.off_grid import OffGrid
-from channelfm.tasks.predictor import check_observation
+from channelfm.tasks.predictor import known_spacing
 
 
 class OffGridProcess:
@@ -20,12 +20,14 @@ class OffGridProcess:
 
     name = "off-grid-gp"
 
-    def __init__(self, spacing_wavelengths: float = 0.5) -> None:
-        self.waves = OffGrid(spacing_wavelengths)
-        self.rest = GaussianProcess(spacing_wavelengths)
+    def __init__(self, spacing_wavelengths: float | None = None) -> None:
+        self.spacing_wavelengths = spacing_wavelengths
+        self.waves, self.rest = OffGrid(), GaussianProcess()
 
-    def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
+    def predict(
+        self, observed: NDArray[np.complex64], mask: NDArray[np.bool_], spacing_wavelengths: float | None = None
+    ) -> NDArray[np.complex64]:
         """See :class:`channelfm.tasks.predictor.Predictor`."""
-        observed, mask = check_observation(observed, mask)
-        explained = self.waves.predict(observed, mask)
-        return explained + self.rest.predict(observed - explained, mask)
+        spacing = known_spacing(self.name, spacing_wavelengths, self.spacing_wavelengths)
+        explained = self.waves.predict(observed, mask, spacing)
+        return explained + self.rest.predict(observed - explained, mask, spacing)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from channelfm.baselines.samples import estimate_in_chunks
-from channelfm.tasks.predictor import check_observation
+from channelfm.baselines.samples import FieldEstimator
 from channelfm.waves.several import fit_waves
 
-_SAMPLES_AT_ONCE = 64
 
-
-class WaveFrame:
+class WaveFrame(FieldEstimator):
     """At most a fixed number of spherical waves by greedy search, where observed antennas keep their values.
 
     This is the canonical frame of ``tokens.canonical`` used as an estimator: the difference between its row and that
@@ -22,16 +17,14 @@ class WaveFrame:
     """
 
     name = "wave-frame"
+    samples_at_once = 64
 
-    def __init__(self, spacing_wavelengths: float = 0.5, waves: int = 16) -> None:
-        self.spacing_wavelengths, self.waves = spacing_wavelengths, waves
-
-    def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
-        """See :class:`channelfm.tasks.predictor.Predictor`."""
-        observed, mask = check_observation(observed, mask)
-        return estimate_in_chunks(self._estimate, observed, mask, _SAMPLES_AT_ONCE)
+    def __init__(self, spacing_wavelengths: float | None = None, waves: int = 16) -> None:
+        super().__init__(spacing_wavelengths)
+        self.waves = waves
 
     @torch.inference_mode()
-    def _estimate(self, field: Tensor, seen: Tensor) -> Tensor:
-        parts, _, _ = fit_waves(field, seen, self.waves, self.spacing_wavelengths)
+    def estimate(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
+        """See :class:`FieldEstimator`."""
+        parts, _, _ = fit_waves(field, seen, self.waves, spacing_wavelengths)
         return torch.where(seen, field, parts.sum(1))

@@ -16,10 +16,12 @@ class ZeroFilling:
 
     name = "zero-filling"
 
-    def __init__(self, spacing_wavelengths: float = 0.5) -> None:
+    def __init__(self, spacing_wavelengths: float | None = None) -> None:
         self.spacing_wavelengths = spacing_wavelengths
 
-    def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
+    def predict(
+        self, observed: NDArray[np.complex64], mask: NDArray[np.bool_], spacing_wavelengths: float | None = None
+    ) -> NDArray[np.complex64]:
         """See :class:`channelfm.tasks.predictor.Predictor`."""
         filled, _ = check_observation(observed, mask)
         return filled

@@ -32,7 +32,7 @@ class Entry:
     parameters: int
     identity: str
 
-    def load(self, spacing_wavelengths: float = 0.5, device: str = "cpu") -> Predictor:
+    def load(self, spacing_wavelengths: float | None = None, device: str = "cpu") -> Predictor:
         """A classical predictor for arrays of this spacing, or a network from its checkpoint, on a device."""
         predictor: Predictor
         if self.source in BASELINES:
@@ -80,7 +80,7 @@ def named(asked: str) -> tuple[str | None, str]:
     return name.strip(), source.strip()
 
 
-def load_predictor(name: str, spacing_wavelengths: float = 0.5, device: str = "cpu") -> Predictor:
+def load_predictor(name: str, spacing_wavelengths: float | None = None, device: str = "cpu") -> Predictor:
     """A classical predictor by its row name, or else a checkpoint by name or path."""
     return _find(name).load(spacing_wavelengths, device)
 

@@ -30,38 +30,38 @@ class Wavefield(nn.Module):
     steps : corrections of the gain maps, each by a network of its own.
     waves : largest number of waves.
     cells : side of the grid of gains, in cells over the aperture (fewer where the array has fewer rows or columns).
-    spacing_wavelengths : element spacing in wavelengths.
     """
 
-    def __init__(
-        self, width: int = 32, steps: int = 3, waves: int = 16, cells: int = 8, spacing_wavelengths: float = 0.5
-    ) -> None:
+    def __init__(self, width: int = 32, steps: int = 3, waves: int = 16, cells: int = 8) -> None:
         super().__init__()
-        self.waves, self.cells, self.spacing_wavelengths = waves, cells, spacing_wavelengths
+        self.waves, self.cells = waves, cells
         self.steps = nn.ModuleList(GainCorrection(width) for _ in range(steps))
         self.keep = nn.Linear(width, 1)
 
-    def forward(self, field: Tensor, mask: Tensor, found: FoundWaves | None = None) -> Tensor:
+    def forward(
+        self, field: Tensor, mask: Tensor, spacing_wavelengths: float, found: FoundWaves | None = None
+    ) -> Tensor:
         """Field complex64 [N, rows, cols] from ``field`` of that shape, of which bool ``mask`` says what is observed.
 
-        ``found`` are the waves of the observation, from :meth:`search`, which is called if they are not given.
+        ``spacing_wavelengths`` is that of the array's elements. ``found`` are the waves of the observation, from
+        :meth:`search`, which is called if they are not given.
         """
         scale = observed_rms(field, mask)
         if found is None:
-            found = self.search(field, mask)
-        return self._refined(torch.where(mask, field / scale, 0), mask, found) * scale
+            found = self.search(field, mask, spacing_wavelengths)
+        return self._refined(torch.where(mask, field / scale, 0), mask, found, spacing_wavelengths) * scale
 
     @torch.no_grad()
-    def search(self, field: Tensor, mask: Tensor) -> FoundWaves:
+    def search(self, field: Tensor, mask: Tensor, spacing_wavelengths: float) -> FoundWaves:
         """The waves of an observation; arguments as for :meth:`forward`. The network's weights have no part in it."""
-        return search_waves(field, mask, self.waves, self.spacing_wavelengths)
+        return search_waves(field, mask, self.waves, spacing_wavelengths)
 
-    def _refined(self, seen: Tensor, mask: Tensor, found: FoundWaves) -> Tensor:
+    def _refined(self, seen: Tensor, mask: Tensor, found: FoundWaves, spacing_wavelengths: float) -> Tensor:
         """Field [N, rows, cols] of the found waves with corrected gains; ``seen`` is 0 at hidden antennas."""
         rows, cols = seen.shape[1:]
         sample = torch.nonzero(found.present)[:, 0]
         found = found.together()
-        aperture = Aperture(rows, cols, self.cells, self.spacing_wavelengths, seen.device)
+        aperture = Aperture(rows, cols, self.cells, spacing_wavelengths, seen.device)
         wave = aperture.waves(found.sources[0])
         deviation = aperture.as_cells(found.phase_deviation(*aperture.centres)[0])
         # An uncertain phase makes the expected field smaller: the network starts from there.

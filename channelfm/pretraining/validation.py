@@ -23,7 +23,7 @@ def validate(network: torch.nn.Module, recipe: PretrainRecipe, grid: NDArray[np.
     if not len(grid):
         return {}
     chosen = np.linspace(0, len(grid) - 1, min(len(grid), recipe.validation_links)).round().astype(int)
-    predictor = predictor_of(network, recipe.predictor)
+    predictor = predictor_of(network, recipe.predictor, spacing_wavelengths=recipe.predictor.frame.spacing_wavelengths)
     scores = {}
     for ratio in VALIDATION_RATIOS:
         task = examples(grid[chosen], ratio, recipe.seed)

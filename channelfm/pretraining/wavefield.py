@@ -52,7 +52,9 @@ def wavefield_loss(network: nn.Module, recipe: PretrainRecipe, batch: Batch) -> 
     if not isinstance(batch, WavefieldBatch):
         raise NotImplementedError("the waves of a batch do not follow from its shape: its operations are not counted")
     found = FoundWaves(batch.sources, batch.gains, batch.present, batch.covariance, batch.centre)
-    field: Tensor = network(torch.view_as_complex(batch.observed), batch.mask, found)
+    field: Tensor = network(
+        torch.view_as_complex(batch.observed), batch.mask, recipe.predictor.frame.spacing_wavelengths, found
+    )
     error = (torch.view_as_real(field) - batch.clean).square().sum(3).mean((1, 2))
     return ((error + _LEAST_ERROR).log() / 2 * batch.weight).mean()
 

@@ -31,10 +31,12 @@ def sequence_predictor_of(network: nn.Module, recipe: PredictorRecipe) -> Sequen
     return SequenceNetwork(recipe.name, network, recipe.sequence)
 
 
-def predictor_of(network: nn.Module, recipe: PredictorRecipe, batch_size: int = 64) -> NetworkPredictor:
+def predictor_of(
+    network: nn.Module, recipe: PredictorRecipe, batch_size: int = 64, spacing_wavelengths: float | None = None
+) -> NetworkPredictor:
     """The Predictor of a network and its recipe; it works where the network lies and in its precision."""
     if recipe.method in (SEQUENCE, MIXTURE):
         raise InputError(f"model '{recipe.name}' predicts sequences and reconstructs no channels: give another one")
     if recipe.method not in METHODS:
         raise InputError(f"method '{recipe.method}': no such way to use a network; use one of: {', '.join(METHODS)}")
-    return METHODS[recipe.method](network, recipe, batch_size)
+    return METHODS[recipe.method](network, recipe, batch_size, spacing_wavelengths)

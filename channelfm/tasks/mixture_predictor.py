@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from channelfm.tasks.noise import estimate_noise
-from channelfm.tasks.prediction import Bool, Complex, SequencePredictor, check_past
-from channelfm.tasks.predictor import check_answer
+from channelfm.tasks.prediction import Bool, Complex, ScaledSequencePredictor, SequencePredictor
 from channelfm.tokens.angle_delay import angle_delay_frames, from_angle_delay_frames
 
 
-class MixturePredictor:
+class MixturePredictor(ScaledSequencePredictor):
     """Asks ``candidates`` and then the network (:class:`channelfm.models.mixture.LinearMixture`) whom to believe.
 
     Works on the device and in the precision of the network's parameters; the candidates on the processor.
@@ -28,10 +27,9 @@ class MixturePredictor:
         self.candidates = tuple(candidates)
 
     @torch.no_grad()
-    def predict(self, past: Complex, mask: Bool, horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.SequencePredictor`."""
-        past, mask = check_past(past, mask, horizon)
-        parts = [np.zeros((0, horizon, *past.shape[2:]), np.complex64)]
+    def future(self, past: Complex, mask: Bool, horizon: int) -> Complex:
+        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
+        parts = []
         device = next(self.network.parameters()).device
         for start in range(0, len(past), self.batch_size):
             chosen = slice(start, start + self.batch_size)
@@ -40,9 +38,7 @@ class MixturePredictor:
             answer = self.network(torch.view_as_real(guesses).to(device), noise.to(device), ahead)
             frames = torch.view_as_complex(answer.contiguous().cpu())
             parts.append(from_angle_delay_frames(frames, *past.shape[2:]).numpy())
-        future: Complex = np.concatenate(parts)
-        check_answer(future, self.name)
-        return future
+        return np.concatenate(parts)
 
 
 def mixture_input(

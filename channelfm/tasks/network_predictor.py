@@ -5,6 +5,7 @@ A method (:mod:`channelfm.tasks.methods`) adds only how a network's answer is ob
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Literal, Protocol, runtime_checkable
 
@@ -17,9 +18,20 @@ from torch import Tensor, nn
 from channelfm.config import Recipe
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.errors import InputError
-from channelfm.tasks.predictor import check_answer, check_observation, fold_frequency, unfold_frequency
+from channelfm.tasks.predictor import (
+    check_answer,
+    check_observation,
+    checked_spacing,
+    fold_frequency,
+    known_spacing,
+    unfold_frequency,
+)
 from channelfm.tasks.sequence_predictor import SequenceDomain
 from channelfm.tokens.canonical import FrameRecipe, find_frame, from_canonical, to_canonical
+from channelfm.waves.scale import at_unit_scale
+
+# A raw channel is the same to a network when the spacing differs by less than over the width of a usual band.
+_SPACING_TOLERANCE = 1e-2
 
 
 class PredictorRecipe(Recipe):
@@ -60,20 +72,36 @@ class NetworkPredictor(ABC):
     """Predictor around a network; frequencies are treated as separate narrow-band samples.
 
     Works on the device and in the precision of the network's parameters: move or cast the network, not the predictor.
+    In the canonical frame the waves are found at the spacing of the data's array, and the network sees what they leave,
+    as in training: any spacing works, although far from that of training the ripples that are left are faster or
+    slower than those it has met. A raw-frame network knows the phase steps of its own spacing alone, and refuses
+    others. ``spacing_wavelengths`` holds where ``predict`` is not told any.
     Observed antennas keep their values exactly (unless ``sampler.data_consistency`` is off), and a sample whose
     observed antennas are all zero, a link without any path, is answered with zeros.
     """
 
-    def __init__(self, network: nn.Module, recipe: PredictorRecipe, batch_size: int = 64) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: PredictorRecipe,
+        batch_size: int = 64,
+        spacing_wavelengths: float | None = None,
+    ) -> None:
         self.name = recipe.name
         self.network = network.eval()
         self.recipe = recipe
         self.batch_size = batch_size
+        self.spacing_wavelengths = spacing_wavelengths
+        if spacing_wavelengths is not None:
+            self.frame_at(checked_spacing(spacing_wavelengths))
 
     @torch.no_grad()
-    def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
+    def predict(
+        self, observed: NDArray[np.complex64], mask: NDArray[np.bool_], spacing_wavelengths: float | None = None
+    ) -> NDArray[np.complex64]:
         """Full channels from partial ones; see :class:`channelfm.tasks.predictor.Predictor`."""
         observed, mask = check_observation(observed, mask)
+        frame = self.frame_at(self._known_spacing(spacing_wavelengths))
         partial, seen = fold_frequency(observed), fold_frequency(mask)
         if not seen.any(axis=(1, 2)).all():
             raise InputError("the mask hides every antenna at some frequency: observe at least one at each")
@@ -82,14 +110,17 @@ class NetworkPredictor(ABC):
         asked = np.flatnonzero(partial.any(axis=(1, 2)) & ~(keeps & seen.all(axis=(1, 2))))
         for start in range(0, len(asked), self.batch_size):
             batch = asked[start : start + self.batch_size]
-            given = (torch.from_numpy(array[batch]).to(self.device) for array in (partial, seen))
-            result[batch] = self.reconstruct(*given).cpu().numpy()
+            given, where = (torch.from_numpy(array[batch]).to(self.device) for array in (partial, seen))
+            answer = at_unit_scale(self.reconstruct, given, where, frame)
+            result[batch] = answer.cpu().numpy()
         check_answer(result, self.name)
         if keeps:
             result = np.where(seen, partial, result)
         return unfold_frequency(result, observed.shape[3])
 
-    def embed(self, channel: NDArray[np.complex64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def embed(
+        self, channel: NDArray[np.complex64], spacing_wavelengths: float | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features of full channels, where the network has any (see :meth:`FramePredictor.embed`); else InputError."""
         raise InputError(f"model '{self.recipe.model}' has no tokens to give as features: use a 'cddim' one")
 
@@ -98,43 +129,67 @@ class NetworkPredictor(ABC):
         """Where the network lies."""
         return next(self.network.parameters()).device
 
+    def frame_at(self, spacing_wavelengths: float) -> FrameRecipe:
+        """The network's frame for an array of some element spacing.
+
+        Raises InputError for a raw frame whose spacing in training differs by more than 1 %.
+        """
+        trained = self.recipe.frame.spacing_wavelengths
+        near = math.isclose(spacing_wavelengths, trained, rel_tol=_SPACING_TOLERANCE)
+        if self.recipe.frame.kind == "raw" and not near:
+            raise InputError(
+                f"model '{self.name}' works in the raw frame, for arrays spaced {trained:g} wavelengths, not "
+                f"{spacing_wavelengths:g}: use a model of the canonical frame"
+            )
+        return self.recipe.frame.at_spacing(spacing_wavelengths)
+
+    def _known_spacing(self, told: float | None) -> float:
+        trained = self.recipe.frame.spacing_wavelengths
+        return known_spacing(self.name, told, self.spacing_wavelengths, otherwise=trained)
+
     @abstractmethod
-    def reconstruct(self, partial: Tensor, seen: Tensor) -> Tensor:
-        """Channels complex64 [N, rows, cols] from partial ones and their bool mask, all on the network's device."""
+    def reconstruct(self, partial: Tensor, seen: Tensor, frame: FrameRecipe) -> Tensor:
+        """Channels complex64 [N, rows, cols] from partial ones and their bool mask, all on the network's device.
+
+        ``frame`` is the network's, at the spacing of the array.
+        """
 
 
 class FramePredictor(NetworkPredictor):
     """A Predictor whose network works in a frame (``recipe.frame``)."""
 
     @torch.no_grad()
-    def embed(self, channel: NDArray[np.complex64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def embed(
+        self, channel: NDArray[np.complex64], spacing_wavelengths: float | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features of full channels complex64 [snapshot, row, column, frequency], for one's own head.
 
         Returns float32 [snapshot, frequency * token, width] and its mean over tokens [snapshot, width].
         Raises InputError for a network without tokens and for no channel at all.
         """
         if not isinstance(self.network, TokenNetwork):
-            return super().embed(channel)
+            return super().embed(channel, spacing_wavelengths)
         channel, everything = check_observation(channel, np.ones((1, 1, 1, 1), dtype=bool))
         if not len(channel):
             raise InputError("no channel to take features of: give at least one snapshot")
+        recipe = self.frame_at(self._known_spacing(spacing_wavelengths))
         folded = torch.from_numpy(fold_frequency(channel))
         seen = torch.from_numpy(fold_frequency(everything))
         parts = []
         for start in range(0, len(folded), self.batch_size):
             some, all_seen = (part[start : start + self.batch_size].to(self.device) for part in (folded, seen))
-            clean = torch.view_as_real(to_canonical(some, find_frame(some, all_seen, self.recipe.frame)))
+            clean = torch.view_as_real(to_canonical(some, find_frame(some, all_seen, recipe)))
             noisy, step = self.feature_input(clean)
             parts.append(self.network.features(noisy, step, clean, all_seen).float().cpu())
         tokens = torch.cat(parts).reshape(len(channel), -1, parts[0].shape[2]).numpy()
         check_answer(tokens, self.name)
         return tokens, tokens.mean(axis=1)
 
-    def reconstruct(self, partial: Tensor, seen: Tensor) -> Tensor:
+    def reconstruct(self, partial: Tensor, seen: Tensor, frame: FrameRecipe) -> Tensor:
         """See :meth:`NetworkPredictor.reconstruct`."""
-        frame = find_frame(partial, seen, self.recipe.frame)
-        known = torch.view_as_real(torch.where(seen, to_canonical(partial, frame), 0))
-        return from_canonical(torch.view_as_complex(self.fill(known, seen).float().contiguous()), frame)
+        found = find_frame(partial, seen, frame)
+        known = torch.view_as_real(torch.where(seen, to_canonical(partial, found), 0))
+        return from_canonical(torch.view_as_complex(self.fill(known, seen).float().contiguous()), found)
 
     @abstractmethod
     def fill(self, known: Tensor, seen: Tensor) -> Tensor:

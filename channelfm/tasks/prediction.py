@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from channelfm.checks import as_numbers, as_whole
 from channelfm.errors import InputError
 from channelfm.tasks.extrapolation import check_draw
-from channelfm.tasks.predictor import broadcast_mask, check_amplitudes
+from channelfm.tasks.predictor import broadcast_mask, check_amplitudes, check_answer
 from channelfm.units import db_to_power
+from channelfm.waves.scale import scale_exponents, times_power_of_two
 
 Complex = NDArray[np.complex64]
 Bool = NDArray[np.bool_]
@@ -33,9 +36,9 @@ class SequencePredictor(Protocol):
         mask : bool, broadcastable to ``past``; True = observed.
         horizon : frames to predict, at least 1.
 
-        Returns complex64 [N, horizon, row, col, frequency], finite everywhere. Raises InputError on a wrong shape, NaN
-        or infinity, amplitudes as a Predictor does, a horizon that is no whole number from 1 on, and a sequence of
-        which nothing is observed.
+        Returns complex64 [N, horizon, row, col, frequency], finite everywhere. The answer to c x is c times the answer
+        to x, bit for bit where c is a power of two. Raises InputError on a wrong shape, NaN or infinity, amplitudes as
+        a Predictor does, a horizon that is no whole number from 1 on, and a sequence of which nothing is observed.
         """
         ...
 
@@ -47,6 +50,28 @@ class LearningSequencePredictor(SequencePredictor, Protocol):
     def learn(self, sequences: Complex) -> None:
         """Take the statistics of clean sequences complex64 [N, T, row, col, frequency]; again starts afresh."""
         ...
+
+
+class ScaledSequencePredictor(ABC):
+    """A SequencePredictor whose :meth:`future` meets valid sequences at unit scale; subclasses give it and ``name``."""
+
+    name: str
+
+    def predict(self, past: Complex, mask: Bool, horizon: int) -> Complex:
+        """See :class:`SequencePredictor`; InputError, too, where a network's weights give no finite answer."""
+        past, mask = check_past(past, mask, horizon)
+        if not len(past):
+            return np.zeros((0, horizon, *past.shape[2:]), np.complex64)
+        frames = torch.from_numpy(past)
+        exponents = scale_exponents(frames)
+        future = self.future(times_power_of_two(frames, -exponents).numpy(), mask, horizon)
+        check_answer(future, self.name)
+        return times_power_of_two(torch.from_numpy(future), exponents).numpy()
+
+    @abstractmethod
+    def future(self, past: Complex, mask: Bool, horizon: int) -> Complex:
+        """The next frames complex64 of at least one sequence whose largest component lies in [1/2, 1), 0 where hidden,
+        and a full-size mask."""
 
 
 @dataclass(frozen=True)

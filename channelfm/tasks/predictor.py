@@ -5,6 +5,9 @@ A network and a classical estimator are the same thing here, so that one table c
 
 from __future__ import annotations
 
+import math
+import numbers
+import warnings
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -16,6 +19,11 @@ from channelfm.errors import InputError
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 WEAKEST, STRONGEST = 1e-24, 1e24  # largest amplitude of a channel: 120 dB beyond any link's, to either side
+HALF_A_WAVELENGTH = 0.5
+
+
+class AssumedSpacing(UserWarning):
+    """Nobody said how far apart the antennas are, so that a spacing was assumed."""
 
 
 @runtime_checkable
@@ -27,16 +35,24 @@ class Predictor(Protocol):
 
     name: str
 
-    def predict(self, observed: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[np.complex64]:
+    def predict(
+        self,
+        observed: NDArray[np.complex64],
+        mask: NDArray[np.bool_],
+        spacing_wavelengths: float | None = None,
+    ) -> NDArray[np.complex64]:
         """Full channels from partial ones.
 
         Parameters
         ----------
         observed : complex64 [snapshot, row, column, frequency]; entries that are not observed hold 0.
         mask : bool, broadcastable to ``observed``; True = observed.
+        spacing_wavelengths : of the array's elements, which the data know (``array.spacing_wavelengths``). None: as the
+            predictor was told when it was made or, with a warning (:class:`AssumedSpacing`), half a wavelength.
 
-        Returns complex64 of the shape of ``observed``, finite everywhere. Raises InputError on a wrong shape,
-        NaN or infinity, amplitudes beyond ``WEAKEST`` to ``STRONGEST``, or a snapshot of which nothing is observed.
+        Returns complex64 of the shape of ``observed``, finite everywhere. The answer to c x is c times the answer to x,
+        bit for bit where c is a power of two. Raises InputError on a wrong shape, NaN or infinity, amplitudes beyond
+        ``WEAKEST`` to ``STRONGEST``, a spacing that is not positive, or a snapshot of which nothing is observed.
         """
         ...
 
@@ -45,12 +61,38 @@ class Predictor(Protocol):
 class LearningPredictor(Predictor, Protocol):
     """A Predictor that needs statistics of channels before it can answer; a benchmark gives it the training split."""
 
-    def learn(self, channels: NDArray[np.complex64]) -> None:
+    def learn(self, channels: NDArray[np.complex64], spacing_wavelengths: float | None = None) -> None:
         """Take the statistics of channels complex64 [N, rows, cols, F]; all-zero ones (no path) are left out.
 
-        Learning again starts afresh. Raises InputError on a wrong shape, NaN or infinity, or no channel with a path.
+        ``spacing_wavelengths``: as for ``predict``. Learning again starts afresh. Raises InputError on a wrong shape,
+        NaN or infinity, or no channel with a path.
         """
         ...
+
+
+def known_spacing(name: str, *told: float | None, otherwise: float = HALF_A_WAVELENGTH) -> float:
+    """The first element spacing in wavelengths that predictor ``name`` was told, or ``otherwise``, with a warning.
+
+    To be called by the method that a user calls. Raises InputError unless the spacing is positive and finite.
+    """
+    for spacing in told:
+        if spacing is not None:
+            return checked_spacing(spacing)
+    warnings.warn(
+        f"'{name}' is not told how far apart the antennas are and assumes {otherwise:g} wavelengths; "
+        "give spacing_wavelengths=array.spacing_wavelengths",
+        AssumedSpacing,
+        stacklevel=3,
+    )
+    return otherwise
+
+
+def checked_spacing(spacing_wavelengths: float) -> float:
+    """The spacing; InputError unless it is positive and finite."""
+    number = isinstance(spacing_wavelengths, numbers.Real)
+    if not (number and math.isfinite(spacing_wavelengths) and spacing_wavelengths > 0):
+        raise InputError(f"spacing_wavelengths = {str(spacing_wavelengths)[:40]}: give a positive spacing, e.g. 0.5")
+    return spacing_wavelengths
 
 
 def check_observation(

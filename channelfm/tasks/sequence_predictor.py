@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from channelfm.config import Recipe
 from channelfm.errors import InputError
 from channelfm.tasks.completion import complete_frames
-from channelfm.tasks.prediction import Bool, Complex, check_past
-from channelfm.tasks.predictor import check_answer
+from channelfm.tasks.prediction import Bool, Complex, ScaledSequencePredictor, check_past
 from channelfm.tokens.angle_delay import (
     angle_delay_frames,
     from_angle_delay_frames,
@@ -79,7 +78,7 @@ def _estimate(network: nn.Module, frames: Tensor, seen: Tensor) -> Tensor:
     return estimate
 
 
-class SequenceNetwork:
+class SequenceNetwork(ScaledSequencePredictor):
     """Predictor around a network ``(frames, seen) -> frames``, as ``models.lwm_temporal.LWMTemporal`` is.
 
     Works on the device and in the precision of the network's parameters. Frames observed in part are completed over
@@ -90,19 +89,14 @@ class SequenceNetwork:
         self.name, self.network, self.domain, self.batch_size = name, network.eval(), domain, batch_size
 
     @torch.no_grad()
-    def predict(self, past: Complex, mask: Bool, horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.SequencePredictor`."""
-        past, mask = check_past(past, mask, horizon)
+    def future(self, past: Complex, mask: Bool, horizon: int) -> Complex:
+        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
         complete = torch.from_numpy(complete_frames(past, mask))
         parts = [
             self._predict(complete[start : start + self.batch_size], horizon).cpu()
             for start in range(0, len(complete), self.batch_size)
         ]
-        if not parts:
-            return np.zeros((0, horizon, *past.shape[2:]), np.complex64)
-        future: Complex = torch.cat(parts).numpy()
-        check_answer(future, self.name)
-        return future
+        return torch.cat(parts).numpy()
 
     def _predict(self, past: Tensor, horizon: int) -> Tensor:
         known = self.domain.frames(past.to(self.device))

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
+from torch import Tensor
 
-from torch import Tensor, nn
-
-from channelfm.models.wavefield import Wavefield
-from channelfm.tasks.network_predictor import NetworkPredictor, PredictorRecipe
+from channelfm.tasks.network_predictor import NetworkPredictor
+from channelfm.tokens.canonical import FrameRecipe
 
 
 class WavefieldPredictor(NetworkPredictor):
-    """Asks the network for the field; of ``recipe.frame`` only the element spacing matters."""
+    """Asks the network for the field; of the frame only the element spacing matters."""
 
-    def __init__(self, network: nn.Module, recipe: PredictorRecipe, batch_size: int = 64) -> None:
-        super().__init__(network, recipe, batch_size)
-        cast(Wavefield, network).spacing_wavelengths = recipe.frame.spacing_wavelengths
-
-    def reconstruct(self, partial: Tensor, seen: Tensor) -> Tensor:
+    def reconstruct(self, partial: Tensor, seen: Tensor, frame: FrameRecipe) -> Tensor:
         """See :meth:`NetworkPredictor.reconstruct`."""
-        field: Tensor = self.network(partial, seen)
+        field: Tensor = self.network(partial, seen, frame.spacing_wavelengths)
         return field

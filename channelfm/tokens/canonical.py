@@ -9,7 +9,7 @@ found from the observed antennas alone, so that a model is trained and used in t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from channelfm.config import Recipe
+from channelfm.waves.scale import scale_exponents, times_power_of_two
 from channelfm.waves.several import fit_waves
 from channelfm.waves.spherical import CoarseWave, coarse_spherical_wave, parameters_of, wave_of
 
@@ -45,6 +46,10 @@ class FrameRecipe(Recipe):
     waves: int = Field(default=1, ge=1, le=16)
     spacing_wavelengths: float = Field(default=0.5, gt=0)
 
+    def at_spacing(self, spacing_wavelengths: float) -> FrameRecipe:
+        """The same for an array of another element spacing."""
+        return self.model_copy(update={"spacing_wavelengths": spacing_wavelengths})
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -66,8 +71,17 @@ def find_frame(observed: Tensor, mask: Tensor, recipe: FrameRecipe) -> Frame:
     """Frame of complex64 [N, rows, cols] seen where bool ``mask`` (of that shape) is True.
 
     The reference carries the phase of the strongest wave's gain too, so that the dominant path becomes a positive
-    constant. Values where ``mask`` is False have no influence.
+    constant. Values where ``mask`` is False have no influence. The frame of 2^k times a channel is the same but for its
+    ``offset`` and ``scale``, which are 2^k times as large.
     """
+    seen = torch.where(mask, observed, 0)
+    exponents = scale_exponents(seen)
+    frame = _frame_at_unit_scale(times_power_of_two(seen, -exponents), mask, recipe)
+    offset, scale = (times_power_of_two(part, exponents) for part in (frame.offset, frame.scale))
+    return replace(frame, offset=offset, scale=scale)
+
+
+def _frame_at_unit_scale(observed: Tensor, mask: Tensor, recipe: FrameRecipe) -> Frame:
     rms = _masked_rms(observed, mask)
     if recipe.kind == "raw":
         wave = torch.ones(len(observed), 1, 1, dtype=torch.complex64, device=observed.device)

@@ -28,6 +28,7 @@ _NEWEST_STEPS = 2
 _RIDGE_CONSTANT, _RIDGE_SLOPE = 1e-5, 1e-2
 _ANTENNAS_PER_WAVE = 8
 _NOISE_FLOOR = 1e-6  # of the observation's power: the wave model itself is no better than -60 dB
+_LEAST_INFORMATION = 1e-9  # of a source, relative to the observation's power
 _COORDINATES_SEED = 20  # of the fixed order in which surplus antennas are left out
 
 
@@ -319,7 +320,10 @@ def _covariance(antennas: SeenAntennas, state: _Fitted, present: Tensor) -> Tens
     freedom = (antennas.number - unknowns).clamp_min(0.1 * antennas.number)
     noise = (_energy(state.rest) / freedom + _NOISE_FLOOR * _energy(antennas.field) / antennas.number).double()
     diagonal = normal.diagonal(dim1=1, dim2=2)
-    weak = torch.where(present.repeat_interleave(3, 1), 1e-6 * diagonal + 1e-9, torch.ones_like(diagonal))
+    # Directions that the observation hardly determines are as uncertain as they can be in numbers of this precision.
+    power = _energy(antennas.field) / antennas.number.clamp_min(1)
+    weak = 1e-6 * diagonal + _LEAST_INFORMATION * power[:, None]
+    weak = torch.where(present.repeat_interleave(3, 1), weak, torch.ones_like(diagonal))
     inverse, _ = torch.linalg.inv_ex(normal.double() + torch.diag_embed(weak.double()))
     blocks = torch.nan_to_num(inverse).reshape(-1, waves, 3, waves, 3).diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
     return (blocks * (noise / 2)[:, None, None, None]).float()

@@ -28,7 +28,7 @@ class Observation:
 
     ``field`` complex [N, n]; ``y``, ``z`` [N, n] coordinates in wavelengths; ``weight`` [N, n] is 1, or 0 for
     padding where a sample has fewer observed antennas than another (``field`` is 0 there); ``place`` int64 [N, n] is
-    the flat antenna number, row * cols + col. ``rows``, ``cols``: the array.
+    the flat antenna number, row * cols + col. ``rows``, ``cols``, ``spacing``: the array.
     """
 
     field: Tensor
@@ -38,6 +38,7 @@ class Observation:
     place: Tensor
     rows: int
     cols: int
+    spacing: float
 
     @staticmethod
     def gather(field: Tensor, mask: Tensor, spacing: float) -> Observation:
@@ -49,7 +50,7 @@ class Observation:
         y, z = coordinates(rows, cols, spacing)
         weight = seen.gather(1, place).double()
         values = field.flatten(1).gather(1, place).to(torch.complex128) * weight
-        return Observation(values, y[place], z[place], weight, place, rows, cols)
+        return Observation(values, y[place], z[place], weight, place, rows, cols, spacing)
 
     def __len__(self) -> int:
         return len(self.field)

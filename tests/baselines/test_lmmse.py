@@ -38,7 +38,7 @@ def test_equals_the_textbook_formula(method, count):
     estimator.learn(training)
 
     def in_frame(values, seen):
-        frame = find_frame(torch.from_numpy(values[..., 0]), torch.from_numpy(seen), estimator.frame_recipe)
+        frame = find_frame(torch.from_numpy(values[..., 0]), torch.from_numpy(seen), estimator.frame)
         scaled = frame.wave * frame.scale[:, None, None]
         return values[..., 0] / scaled.numpy(), scaled.expand(len(values), rows, cols).numpy()[..., None]
 

@@ -33,15 +33,15 @@ def _random_model() -> Wavefield:
 def test_untrained_it_is_the_sum_of_the_waves() -> None:
     """The networks answer 0 at first: a sum of three waves is found as it is."""
     truth = _field()
-    estimate = Wavefield(steps=2)(torch.where(_mask(), truth, 0), _mask())
+    estimate = Wavefield(steps=2)(torch.where(_mask(), truth, 0), _mask(), 0.5)
     error = (estimate - truth).abs().square().sum() / truth.abs().square().sum()
     assert 10 * torch.log10(error) < -40
 
 
 def test_hidden_antennas_have_no_influence() -> None:
     model, truth, mask = _random_model(), _field(), _mask()
-    clean = model(torch.where(mask, truth, 0), mask)
-    disturbed = model(torch.where(mask, truth, 1e3), mask)
+    clean = model(torch.where(mask, truth, 0), mask, 0.5)
+    disturbed = model(torch.where(mask, truth, 1e3), mask, 0.5)
     torch.testing.assert_close(clean, disturbed)
 
 
@@ -49,21 +49,21 @@ def test_hidden_antennas_have_no_influence() -> None:
 def test_scale_and_phase_pass_through(factor: complex) -> None:
     model, mask = _random_model(), _mask()
     field = torch.where(mask, _field(), 0)
-    expected = model(field, mask) * factor
-    torch.testing.assert_close(model(field * factor, mask), expected, rtol=2e-3, atol=2e-3 * abs(factor))
+    expected = model(field, mask, 0.5) * factor
+    torch.testing.assert_close(model(field * factor, mask, 0.5), expected, rtol=2e-3, atol=2e-3 * abs(factor))
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(1, 16), (16, 1), (5, 7), (40, 24)])
 def test_any_array_size(rows: int, cols: int) -> None:
     mask = _mask(rows, cols, 0.5)
     mask[0, 0, 0] = True
-    estimate = _random_model()(torch.where(mask, _field(rows, cols), 0), mask)
+    estimate = _random_model()(torch.where(mask, _field(rows, cols), 0), mask, 0.5)
     assert estimate.shape == (1, rows, cols)
     assert torch.isfinite(torch.view_as_real(estimate)).all()
 
 
 def test_silence_is_answered_with_zeros() -> None:
-    estimate = _random_model()(torch.zeros(2, 8, 8, dtype=torch.complex64), torch.ones(2, 8, 8, dtype=torch.bool))
+    estimate = _random_model()(torch.zeros(2, 8, 8, dtype=torch.complex64), torch.ones(2, 8, 8, dtype=torch.bool), 0.5)
     assert not estimate.abs().any()
 
 
@@ -78,7 +78,7 @@ def test_gains_go_to_antennas_and_back_as_adjoints() -> None:
 
 def test_gradients_reach_every_weight() -> None:
     model, mask = _random_model().train(), _mask()
-    (model(torch.where(mask, _field(), 0), mask) - _field()).abs().square().sum().backward()
+    (model(torch.where(mask, _field(), 0), mask, 0.5) - _field()).abs().square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().any() for parameter in model.parameters())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TypeVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from channelfm.tasks.bins import Complex128, in_parts, to_bins
 from channelfm.tasks.completion import complete_frames
 from channelfm.tasks.noise import estimate_noise
-from channelfm.tasks.prediction import check_past
+from channelfm.tasks.prediction import ScaledSequencePredictor
 
 Complex = NDArray[np.complex64]
 Float = NDArray[np.float64]
@@ -20,7 +20,7 @@ Values = TypeVar("Values", NDArray[np.complex128], NDArray[np.float64])
 _RIDGE = 1e-9  # relative to the mean power of the pooled bins
 
 
-class Autoregression(ABC):
+class Autoregression(ScaledSequencePredictor):
     """Linear prediction x_t = a_1 x_(t-1) + ... + a_p x_(t-p) of completed frames in angle and delay.
 
     Coefficients come from forward and backward equations (the modified covariance method, Marple 1987, chapter 8) by
@@ -32,14 +32,11 @@ class Autoregression(ABC):
     ``order`` p: fewer where the past is too short for 2 p frames.
     """
 
-    name: str
-
     def __init__(self, order: int) -> None:
         self.order = order
 
-    def predict(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.SequencePredictor`."""
-        past, mask = check_past(past, mask, horizon)
+    def future(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
+        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
         noise = estimate_noise(past, mask)
         return self.predict_completed(complete_frames(past, mask, noise), noise, horizon)
 

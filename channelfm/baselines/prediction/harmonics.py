@@ -15,7 +15,7 @@ from channelfm.baselines.prediction.wave_search import PeakSearch, wave_axes
 from channelfm.tasks.bins import bounded, seen_in_common
 from channelfm.tasks.completion import complete_frames
 from channelfm.tasks.noise import estimate_noise
-from channelfm.tasks.prediction import check_past
+from channelfm.tasks.prediction import ScaledSequencePredictor
 
 Complex = NDArray[np.complex64]
 Float = NDArray[np.float64]
@@ -33,7 +33,7 @@ _FAR_LESS = 2.0
 _LEAST_NOISE = 0.01 * _FLOOR  # that regularises the fit of clean frames
 
 
-class HarmonicPursuit:
+class HarmonicPursuit(ScaledSequencePredictor):
     """Waves g exp(j 2 pi (f_t t + f_c c + f_r r + f_k k + q (c^2 + r^2))) over frame, column, row and subcarrier.
 
     They are found as in Newtonised orthogonal matching pursuit (Mamandipoor, Ramasamy & Madhow 2016): the strongest
@@ -59,9 +59,8 @@ class HarmonicPursuit:
         self.most_waves = most_waves
         self.rest = LocalAutoregression(3) if rest is None else rest
 
-    def predict(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.SequencePredictor`."""
-        past, mask = check_past(past, mask, horizon)
+    def future(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
+        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
         noise = estimate_noise(past, mask)
         completed = complete_frames(past, mask, noise)
         waves = np.zeros((len(past), past.shape[1] + horizon, *past.shape[2:]), dtype=np.complex64)

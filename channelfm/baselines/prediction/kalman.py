@@ -11,7 +11,7 @@ from channelfm.baselines.prediction.autoregression import around, clamped, compa
 from channelfm.tasks.bins import Complex128, in_parts, to_bins
 from channelfm.tasks.completion import complete_frames
 from channelfm.tasks.noise import estimate_noise
-from channelfm.tasks.prediction import check_past
+from channelfm.tasks.prediction import ScaledSequencePredictor
 
 Complex = NDArray[np.complex64]
 Float = NDArray[np.float64]
@@ -21,7 +21,7 @@ _RANK = 1e-10  # eigenvalues below this share of the largest are rounding
 _LEAST_POWER = 1e-9  # of a bin, over the mean of all
 
 
-class KalmanFilter:
+class KalmanFilter(ScaledSequencePredictor):
     """Each angle-delay bin is an autoregressive process seen in white noise, filtered over the past and propagated.
 
     The coefficients of a bin come from the forward-backward products of the 3 bins around it along each axis, without
@@ -38,9 +38,8 @@ class KalmanFilter:
     def __init__(self, order: int = 3) -> None:
         self.order = order
 
-    def predict(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.SequencePredictor`."""
-        past, mask = check_past(past, mask, horizon)
+    def future(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
+        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
         noise = estimate_noise(past, mask)
         return in_parts(self._propagated, complete_frames(past, mask, noise), noise, horizon)
 

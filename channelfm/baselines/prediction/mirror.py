@@ -9,13 +9,13 @@ from torch import Tensor
 
 from channelfm.tasks.bins import bounded
 from channelfm.tasks.completion import complete_frames
-from channelfm.tasks.prediction import check_past
+from channelfm.tasks.prediction import ScaledSequencePredictor
 from channelfm.tokens.angle_delay import angle_delay_frames, from_angle_delay_frames, mirrored_past
 
 Complex = NDArray[np.complex64]
 
 
-class MirroredPast:
+class MirroredPast(ScaledSequencePredictor):
     """Every angle-delay bin as one turning wave, whose future is the conjugate of its past about the last frame.
 
     Nothing is fitted (:func:`channelfm.tokens.angle_delay.mirrored_past`). Further ahead than the past reaches back, it
@@ -24,11 +24,8 @@ class MirroredPast:
 
     name = "mirrored-past"
 
-    def predict(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.SequencePredictor`."""
-        past, mask = check_past(past, mask, horizon)
-        if not len(past):
-            return np.zeros((0, horizon, *past.shape[2:]), np.complex64)
+    def future(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
+        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
         frames = angle_delay_frames(torch.from_numpy(complete_frames(past, mask)), past.shape[4])
         if frames.shape[1] == 1:
             frames = frames.expand(-1, 2, -1, -1)

@@ -9,7 +9,7 @@ from channelfm.baselines.prediction.autoregression import Values, around, lag_pr
 from channelfm.tasks.bins import Complex128, in_parts, to_bins
 from channelfm.tasks.completion import complete_frames
 from channelfm.tasks.noise import estimate_noise
-from channelfm.tasks.prediction import check_past
+from channelfm.tasks.prediction import ScaledSequencePredictor
 
 Complex = NDArray[np.complex64]
 Float = NDArray[np.float64]
@@ -21,7 +21,7 @@ _RIDGE = 1e-9  # on amplitudes
 _LEAST_POLE = 1e-3
 
 
-class MatrixPencil:
+class MatrixPencil(ScaledSequencePredictor):
     """Poles z_k from the Hankel matrices of angle-delay bins, and sums of c_k z_k^t with them in each bin.
 
     Hua & Sarkar 1990: the rows of a basis of the signal subspace, shifted by one frame, are a pencil whose eigenvalues
@@ -39,9 +39,8 @@ class MatrixPencil:
     def __init__(self, most: int = 4) -> None:
         self.most = most
 
-    def predict(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.SequencePredictor`."""
-        past, mask = check_past(past, mask, horizon)
+    def future(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
+        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
         noise = estimate_noise(past, mask)
         return in_parts(self._continued, complete_frames(past, mask, noise), noise, horizon)
 
