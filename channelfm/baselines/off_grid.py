@@ -14,6 +14,8 @@ from torch import Tensor
 from channelfm.baselines.samples import FieldEstimator
 from channelfm.waves.fit import EDGE_PARAMETERS, Fit, GainBasis, Waves, refine, with_best_degree
 from channelfm.waves.observation import Observation, coordinates, energies
+from channelfm.waves.search import Alternatives, alias_hypotheses, alternatives
+from channelfm.waves.several import expected_field
 from channelfm.waves.spherical import search_grid
 from channelfm.waves.visibility import propose_edge, sharpen_edges
 
@@ -34,8 +36,9 @@ class OffGrid(FieldEstimator):
     2 n ln(residual energy) + k ln(2 n) falls (n observed antennas, k real parameters), up to ``max_waves``. The
     same criterion picks the degree (0, 1 or 2) of the gains' polynomial over the aperture, so that noisy samples get
     constant gains and clean ones quadratic gains. Where a small part of the array is seen, priors on the gains bound
-    the estimate, and no shadow edge is believed in. The returned channel is the model everywhere, also at observed
-    antennas, which filters their noise.
+    the estimate, and no shadow edge is believed in. Where a regular mask leaves directions alike, the waves are those
+    of :func:`channelfm.waves.search.alternatives`, refined, and the estimate is the mean over all that they may be. The
+    returned channel is the model everywhere, also at observed antennas, which filters their noise.
 
     Parameters
     ----------
@@ -59,8 +62,16 @@ class OffGrid(FieldEstimator):
         scale = (energies(field.flatten(1)) / seen.sum((1, 2))).sqrt()[:, None, None]
         observation = Observation.gather(field / scale, seen, spacing_wavelengths)
         estimate = torch.zeros(count, rows * cols, dtype=torch.complex128)
-        for numbers, grown in self._grow(observation, basis):
-            estimate[numbers] = _finished(observation.select(numbers), grown, basis).evaluate(y, z, basis)
+        plain = torch.ones(count, dtype=torch.bool)
+        for numbers, hypotheses in alias_hypotheses(
+            (field / scale).to(torch.complex64), seen, spacing_wavelengths, self.max_waves
+        ):
+            estimate[numbers] = _expected(observation.select(numbers), alternatives(hypotheses), basis)
+            plain[numbers] = False
+        numbers = torch.nonzero(plain)[:, 0]
+        for members, grown in self._grow(observation.select(numbers), basis) if len(numbers) else ():
+            fit = _finished(observation.select(numbers[members]), grown, basis)
+            estimate[numbers[members]] = fit.evaluate(y, z, basis)
         return estimate.reshape(count, rows, cols) * scale
 
     def _grow(self, observation: Observation, basis: GainBasis) -> list[tuple[Tensor, Fit]]:
@@ -93,6 +104,24 @@ class OffGrid(FieldEstimator):
         settled = refine(thin, waves, basis, _SETTLING_STEPS)
         grown = refine(thin, with_best_degree(thin, settled.waves, basis), basis, _GROWTH_STEPS)
         return _with_edge(thin, settled, grown, basis)
+
+
+def _expected(observation: Observation, possible: Alternatives, basis: GainBasis) -> Tensor:
+    """Fields complex128 [N, rows * cols]: the mean over the hypotheses, each fitted once more to all antennas."""
+    y, z = (axis[None] for axis in coordinates(observation.rows, observation.cols, observation.spacing))
+    mean = expected_field(possible.others, observation.rows, observation.cols, observation.spacing).total
+    mean = mean.flatten(1).to(torch.complex128)
+    waves = possible.found.present.sum(1)
+    for number in sorted(set(waves.tolist())):
+        chosen = torch.nonzero(waves == number)[:, 0]
+        part = observation.select(possible.sample[chosen])
+        start = Waves.none(len(chosen))
+        for wave in range(number):
+            start = start.joined(possible.found.sources[chosen, wave])
+        fit = refine(part, with_best_degree(part, start, basis), basis, _SETTLING_STEPS + _FINAL_STEPS)
+        weighted = fit.parts(y, z, basis) * possible.found.probability[chosen, :number, None]
+        mean.index_add_(0, possible.sample[chosen], weighted.sum(1))
+    return mean
 
 
 def _with_edge(observation: Observation, start: Fit, reference: Fit, basis: GainBasis) -> Fit:

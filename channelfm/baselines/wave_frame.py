@@ -26,5 +26,4 @@ class WaveFrame(FieldEstimator):
     @torch.inference_mode()
     def estimate(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
         """See :class:`FieldEstimator`."""
-        parts, _, _ = fit_waves(field, seen, self.waves, spacing_wavelengths)
-        return torch.where(seen, field, parts.sum(1))
+        return torch.where(seen, field, fit_waves(field, seen, self.waves, spacing_wavelengths).total)

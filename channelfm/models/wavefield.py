@@ -14,11 +14,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from channelfm.waves.greedy import FoundWaves, SeenAntennas, find_waves, gain_functions, phasors
+from channelfm.waves.greedy import FoundWaves, gain_functions, phasors
+from channelfm.waves.search import search_waves
 from channelfm.waves.spherical import element_coordinates
 
 _FEATURES = 9
-_SEARCH_ANTENNAS = 512  # observed antennas that the search looks at
 
 
 class Wavefield(nn.Module):
@@ -54,7 +54,7 @@ class Wavefield(nn.Module):
     @torch.no_grad()
     def search(self, field: Tensor, mask: Tensor, spacing_wavelengths: float) -> FoundWaves:
         """The waves of an observation; arguments as for :meth:`forward`. The network's weights have no part in it."""
-        return search_waves(field, mask, self.waves, spacing_wavelengths)
+        return normalized_waves(field, mask, self.waves, spacing_wavelengths)
 
     def _refined(self, seen: Tensor, mask: Tensor, found: FoundWaves, spacing_wavelengths: float) -> Tensor:
         """Field [N, rows, cols] of the found waves with corrected gains; ``seen`` is 0 at hidden antennas."""
@@ -62,7 +62,8 @@ class Wavefield(nn.Module):
         sample = torch.nonzero(found.present)[:, 0]
         found = found.together()
         aperture = Aperture(rows, cols, self.cells, spacing_wavelengths, seen.device)
-        wave = aperture.waves(found.sources[0])
+        # Of a wave that may come from several directions, each counts as much as it is likely.
+        wave = aperture.waves(found.sources[0]) * found.probability[0][:, None, None]
         deviation = aperture.as_cells(found.phase_deviation(*aperture.centres)[0])
         # An uncertain phase makes the expected field smaller: the network starts from there.
         gains = aperture.smooth_gains(found.gains[0]) * torch.exp(-deviation.square() / 2)
@@ -88,10 +89,9 @@ def observed_rms(field: Tensor, mask: Tensor) -> Tensor:
     return torch.where(rms > 0, rms, torch.ones_like(rms))
 
 
-def search_waves(field: Tensor, mask: Tensor, waves: int, spacing_wavelengths: float) -> FoundWaves:
+def normalized_waves(field: Tensor, mask: Tensor, waves: int, spacing_wavelengths: float) -> FoundWaves:
     """At most ``waves`` waves of each sample, their gains relative to the RMS of the observed antennas."""
-    scaled = field / observed_rms(field, mask)
-    return find_waves(SeenAntennas.gather(scaled, mask, spacing_wavelengths, _SEARCH_ANTENNAS), waves)
+    return search_waves(field / observed_rms(field, mask), mask, spacing_wavelengths, waves)
 
 
 class Aperture:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from channelfm.models.wavefield import search_waves
+from channelfm.models.wavefield import normalized_waves
 from channelfm.models.zoo import build
 from channelfm.pretraining.batches import Batch, Examples
 from channelfm.pretraining.recipe import PretrainRecipe
@@ -27,6 +27,7 @@ class WavefieldBatch(Batch):
     present: Tensor
     covariance: Tensor
     centre: Tensor
+    probability: Tensor
 
 
 def with_waves(examples: Examples, recipe: PretrainRecipe) -> WavefieldBatch:
@@ -34,7 +35,7 @@ def with_waves(examples: Examples, recipe: PretrainRecipe) -> WavefieldBatch:
     scale = examples.channel.abs().square().mean((1, 2), keepdim=True).sqrt()
     received = examples.received / scale
     waves = _limit(recipe)
-    found = search_waves(received, examples.mask, waves, recipe.predictor.frame.spacing_wavelengths)
+    found = normalized_waves(received, examples.mask, waves, recipe.predictor.frame.spacing_wavelengths)
     return WavefieldBatch(
         torch.view_as_real(examples.channel / scale).contiguous(),
         torch.view_as_real(received).contiguous(),
@@ -51,7 +52,7 @@ def wavefield_loss(network: nn.Module, recipe: PretrainRecipe, batch: Batch) -> 
     easy ones, down to -60 dB."""
     if not isinstance(batch, WavefieldBatch):
         raise NotImplementedError("the waves of a batch do not follow from its shape: its operations are not counted")
-    found = FoundWaves(batch.sources, batch.gains, batch.present, batch.covariance, batch.centre)
+    found = FoundWaves(batch.sources, batch.gains, batch.present, batch.covariance, batch.centre, batch.probability)
     field: Tensor = network(
         torch.view_as_complex(batch.observed), batch.mask, recipe.predictor.frame.spacing_wavelengths, found
     )

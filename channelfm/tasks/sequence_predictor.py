@@ -22,6 +22,7 @@ from channelfm.tokens.angle_delay import (
     phase_reference,
     turning_error,
 )
+from channelfm.waves.scale import strongest_phase
 
 _GUESSED = 0.5  # how far a network trusts the mirrored past
 
@@ -40,9 +41,9 @@ class SequenceDomain(Recipe):
 
     def reference(self, frames: Tensor, seen: Tensor) -> Tensor:
         """What frames complex [N, T, H, W] are divided by before the network sees them, [N, 1, H or 1, W or 1]: their
-        RMS where ``seen``, and the phases of the bins if ``turned``."""
+        RMS where ``seen``, with the phase of their largest value or, if ``turned``, of each bin."""
         rms = observed_rms(frames, seen)
-        return rms * phase_reference(frames, seen) if self.turned else rms
+        return rms * (phase_reference(frames, seen) if self.turned else strongest_phase(torch.where(seen, frames, 0)))
 
     def frames(self, channels: Tensor) -> Tensor:
         """Frames complex [N, T, H, W] of channels complex [N, T, row, col, frequency], H = rows * cols."""

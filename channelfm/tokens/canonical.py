@@ -3,8 +3,8 @@
 Multiplying by the conjugate of the strongest wave turns the dominant path into a constant and every other path into a
 slow ripple, whatever the direction, range, carrier or array size; dividing by the RMS of the observed antennas removes
 the path loss. With more than one wave, their sum is subtracted as well and the scale is that of what is left, so that
-a network spends itself on what the waves miss. The raw frame only divides. All are invertible to float precision, and
-found from the observed antennas alone, so that a model is trained and used in the same frame.
+a network spends itself on what the waves miss. The raw frame divides by a complex number. All are invertible to float
+precision, and found from the observed antennas alone, so that a model is trained and used in the same frame.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pydantic import Field
 from torch import Tensor
 
 from channelfm.config import Recipe
-from channelfm.waves.scale import scale_exponents, times_power_of_two
+from channelfm.waves.scale import scale_exponents, strongest_phase, times_power_of_two
+from channelfm.waves.search import strongest_wave
 from channelfm.waves.several import fit_waves
-from channelfm.waves.spherical import CoarseWave, coarse_spherical_wave, parameters_of, wave_of
+from channelfm.waves.spherical import CoarseWave, coarse_spherical_wave, wave_of
 
 __all__ = [
     "CoarseWave",
@@ -38,8 +39,8 @@ _SMALLEST_REST = 1e-3
 class FrameRecipe(Recipe):
     """Which frame a model works in.
 
-    ``kind`` canonical or raw (scale only, as the papers); ``waves`` of the canonical frame: 1 is SPEC 3's frame, more
-    are subtracted; ``spacing_wavelengths`` of the array's elements.
+    ``kind`` canonical or raw (scale and the phase of the strongest antenna only); ``waves`` of the canonical frame: 1
+    is SPEC 3's frame, more are subtracted; ``spacing_wavelengths`` of the array's elements.
     """
 
     kind: Literal["canonical", "raw"] = "canonical"
@@ -55,7 +56,7 @@ class FrameRecipe(Recipe):
 class Frame:
     """How to move N samples into a frame and back.
 
-    ``wave`` complex64 [N, rows, cols], or [N, 1, 1] for the raw frame: the unit-modulus reference.
+    ``wave`` complex64 [N, rows, cols], or [N, 1, 1] for the raw frame, one phase: the unit-modulus reference.
     ``offset`` complex64, shape as ``wave``: what is subtracted after the reference is divided out; 0 for one wave.
     ``scale`` float32 [N]: RMS of the observed antennas after both; 1 where these are all zero.
     ``share`` float32 [N]: ``scale`` over the RMS of the observation, at most about 1.
@@ -71,8 +72,8 @@ def find_frame(observed: Tensor, mask: Tensor, recipe: FrameRecipe) -> Frame:
     """Frame of complex64 [N, rows, cols] seen where bool ``mask`` (of that shape) is True.
 
     The reference carries the phase of the strongest wave's gain too, so that the dominant path becomes a positive
-    constant. Values where ``mask`` is False have no influence. The frame of 2^k times a channel is the same but for its
-    ``offset`` and ``scale``, which are 2^k times as large.
+    constant. Values where ``mask`` is False have no influence. In its frame, c times a channel is the same for any
+    complex c, to the bit for powers of two.
     """
     seen = torch.where(mask, observed, 0)
     exponents = scale_exponents(seen)
@@ -84,16 +85,15 @@ def find_frame(observed: Tensor, mask: Tensor, recipe: FrameRecipe) -> Frame:
 def _frame_at_unit_scale(observed: Tensor, mask: Tensor, recipe: FrameRecipe) -> Frame:
     rms = _masked_rms(observed, mask)
     if recipe.kind == "raw":
-        wave = torch.ones(len(observed), 1, 1, dtype=torch.complex64, device=observed.device)
+        wave = strongest_phase(observed)
         return Frame(wave, torch.zeros_like(wave), rms, torch.ones_like(rms))
     if recipe.waves == 1:
-        found = coarse_spherical_wave(observed, mask, recipe.spacing_wavelengths)
-        wave = wave_of(parameters_of(found), observed.shape[1], observed.shape[2], recipe.spacing_wavelengths)
-        return Frame(_with_phase(wave, found.amplitude), torch.zeros_like(wave), rms, torch.ones_like(rms))
-    parts, gains, doubt = fit_waves(observed, mask, recipe.waves, recipe.spacing_wavelengths)
-    strongest = parts[torch.arange(len(parts)), gains.abs().argmax(dim=1)]
+        source, gain = strongest_wave(observed, mask, recipe.spacing_wavelengths)
+        wave = wave_of(source, observed.shape[1], observed.shape[2], recipe.spacing_wavelengths)
+        return Frame(_with_phase(wave, gain), torch.zeros_like(wave), rms, torch.ones_like(rms))
+    total, strongest, doubt = fit_waves(observed, mask, recipe.waves, recipe.spacing_wavelengths)
     wave = torch.polar(torch.ones_like(strongest.real), strongest.angle())
-    offset = parts.sum(1) * wave.conj()
+    offset = total * wave.conj()
     rest = _masked_rms(observed * wave.conj() - offset, mask)
     # Few antennas fit several waves by chance: what hides in the waves' uncertainty counts as well.
     scale = torch.maximum(torch.maximum(rest, doubt), _SMALLEST_REST * rms)

@@ -18,10 +18,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from channelfm.waves.aliases import aliases_of
 from channelfm.waves.spherical import element_coordinates, largest_inverse_range, move_in_front, search_grid
 
+EXPLAINED_DB = -60.0  # of the observation's power: no further wave is looked for below that
+
 _SEARCH_RANGES = 4
-_NEWEST_STEPS = 2
+_NEWEST_STEPS, _ALIAS_STEPS = 2, 5
 # Ridge on the gains per observed antenna, for their constant and for their slopes: bounds waves that can hardly be told
 # apart, and asks for more evidence before a gain slopes. A larger one on the constant (1e-3) leaves so much of a strong
 # wave that the search finds it again: 24 dB worse behind a contiguous sub-array of 32 x 32 in 64 x 64.
@@ -101,7 +104,9 @@ def _thinning_order(antennas: int) -> Tensor:
 class FoundWaves(NamedTuple):
     """Waves of N samples, K slots each: ``sources`` float32 [N, K, 3] as (u_y, u_z, q), two direction sines and the
     inverse range per wavelength; ``gains`` complex64 [N, K, P], coefficients of :func:`gain_functions`; ``present``
-    bool [N, K]. ``covariance`` float32 [N, K, 3, 3] of each source, with the gains free, in white noise of the power
+    bool [N, K]. ``probability`` float32 [N, K]: 1 unless several slots are aliases of each other (see
+    :mod:`channelfm.waves.search`), 0 in empty slots; the expected field is the sum of probability x gain x wave.
+    ``covariance`` float32 [N, K, 3, 3] of each source, with the gains free, in white noise of the power
     that is left at the observed antennas (the inverse Fisher information of all waves together). Empty slots hold the
     source (0, 0, 0), gains and covariance of 0. ``centre`` float32 [N, K, 3]: mean over the observed antennas of the
     path's derivative by the source, which the phase of the gain follows."""
@@ -111,6 +116,11 @@ class FoundWaves(NamedTuple):
     present: Tensor
     covariance: Tensor
     centre: Tensor
+    probability: Tensor
+
+    def select(self, index: Tensor) -> FoundWaves:
+        """The samples that ``index`` picks."""
+        return FoundWaves(*(value[index] for value in self))
 
     def together(self) -> FoundWaves:
         """The present waves of all samples, as those of a single sample."""
@@ -137,8 +147,21 @@ def phasors(sources: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return _turned(_path(sources, y, z)[0])
 
 
+def wave_fields(found: FoundWaves, antennas: SeenAntennas) -> Tensor:
+    """Every wave as the observed antennas see it, complex64 [N, K, n]: gain times wave, 0 for padding."""
+    functions = gain_functions(antennas.y, antennas.z, antennas.rows, antennas.cols, antennas.spacing)
+    functions = (functions * antennas.weight[:, None]).to(torch.complex64)
+    return phasors(found.sources, antennas.y, antennas.z) * (found.gains @ functions)
+
+
 def find_waves(
-    antennas: SeenAntennas, most: int, explained_db: float = -60.0, significance: float = 1.0, last_steps: int = 2
+    antennas: SeenAntennas,
+    most: int,
+    explained_db: float = EXPLAINED_DB,
+    significance: float = 1.0,
+    last_steps: int = 2,
+    first: Tensor | None = None,
+    offsets: Tensor | None = None,
 ) -> FoundWaves:
     """Up to ``most`` waves of each sample.
 
@@ -146,18 +169,25 @@ def find_waves(
     more than the strongest of G projections of white noise would (``significance`` * residual energy / n * ln G, for
     G places of the coarse search and n antennas); or when it has a wave for every eight observed antennas.
     ``last_steps`` joint steps end the search.
+
+    ``first`` [N, 3], if given, are the sources of the first waves. ``offsets`` [A, 2], if given, say which directions
+    the observed antennas cannot tell apart (:func:`channelfm.waves.aliases.alias_offsets`): every other wave is the one
+    among its aliases that explains most.
     """
     count, device = len(antennas.field), antennas.field.device
     limit = largest_inverse_range(antennas.rows, antennas.cols, antennas.spacing)
     sources = torch.zeros(count, most, 3, device=device)
     present = torch.zeros(count, most, dtype=torch.bool, device=device)
-    energy = _energy(antennas.field)
+    energy = energies(antennas.field)
     places = math.log(antennas.rows * antennas.cols * _SEARCH_RANGES)
     numbers = torch.arange(count, device=device)  # of the samples that still grow
     part, rest, found = antennas, antennas.field, torch.zeros(count, 0, 3, device=device)
     for wave in range(1, most + 1):
-        newest, gain = _newest_wave(part, rest)
-        explained, left = gain.abs().square() * part.number, _energy(rest)
+        if wave == 1 and first is not None:
+            newest, gain = first, _single_step(part, rest, first)[0]
+        else:
+            newest, gain = _newest_wave(part, rest, offsets)
+        explained, left = gain.abs().square() * part.number, energies(rest)
         noise = significance * places * (left - explained).clamp_min(0) / part.number
         grows = (explained > noise) & (left > 10 ** (explained_db / 10) * energy[numbers])
         grows &= _ANTENNAS_PER_WAVE * wave < part.number
@@ -197,22 +227,46 @@ def _settled(antennas: SeenAntennas, sources: Tensor, present: Tensor, steps: in
             covariance[some, :bound] = _covariance(part, state, kept) * kept[..., None, None]
             weighted = (state.slopes * part.weight[:, None, None]).sum(3) / part.number[:, None, None]
             centre[some, :bound] = weighted * kept[..., None]
-    return FoundWaves(torch.where(present[..., None], sources, 0.0), gains, present, covariance, centre)
+    sources = torch.where(present[..., None], sources, 0.0)
+    return FoundWaves(sources, gains, present, covariance, centre, present.float())
 
 
-def _newest_wave(antennas: SeenAntennas, rest: Tensor) -> tuple[Tensor, Tensor]:
+def _newest_wave(antennas: SeenAntennas, rest: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor]:
     """The wave [N, 3] that explains most of ``rest`` [N, n], and its gain [N]."""
     sines, inverse_range = search_grid(antennas.on_grid(rest), antennas.spacing, _SEARCH_RANGES, 1.0, 1)
-    best = torch.cat([sines, inverse_range[..., None]], dim=-1)[:, 0]
+    start = torch.cat([sines, inverse_range[..., None]], dim=-1)[:, 0]
+    source, gain = single_wave(antennas, rest, start, _NEWEST_STEPS)
+    if offsets is None:
+        return source, gain
+    sources, gains = alias_waves(antennas, rest, source, offsets)
+    best = torch.arange(len(gains), device=gains.device), gains.abs().argmax(1)
+    return sources[best], gains[best]
+
+
+def alias_waves(antennas: SeenAntennas, rest: Tensor, source: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """The best wave near each alias of a ``source`` [N, 3]: sources [N, A, 3] and gains [N, A] that explain ``rest``.
+
+    Gains are 0 for aliases that are not visible.
+    """
+    starts, visible = aliases_of(source, offsets)
+    count, aliases = visible.shape
+    every = torch.arange(count, device=source.device).repeat_interleave(aliases)
+    sources, gains = single_wave(antennas.select(every), rest[every], starts.flatten(0, 1), _ALIAS_STEPS)
+    return sources.reshape(count, aliases, 3), torch.where(visible, gains.reshape(count, aliases), 0)
+
+
+def single_wave(antennas: SeenAntennas, rest: Tensor, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """The wave [N, 3] after Gauss-Newton ``steps`` from ``start`` towards that which explains most of ``rest``, and its
+    gain [N]; a step that explains less is tried again at a third of its size."""
     limit = largest_inverse_range(antennas.rows, antennas.cols, antennas.spacing)
-    best = move_in_front(best, limit)
+    best = move_in_front(start, limit)
     gain, step = _single_step(antennas, rest, best)
-    for _ in range(_NEWEST_STEPS):
+    for _ in range(steps):
         trial = move_in_front(best + step, limit)
         trial_gain, trial_step = _single_step(antennas, rest, trial)
         better = trial_gain.abs() > gain.abs()
         best = torch.where(better[:, None], trial, best)
-        step = torch.where(better[:, None], trial_step, step)
+        step = torch.where(better[:, None], trial_step, step / 3)
         gain = torch.where(better, trial_gain, gain)
     return best, gain
 
@@ -285,7 +339,7 @@ def _fitted(antennas: SeenAntennas, sources: Tensor, present: Tensor) -> _Fitted
     factor, _ = torch.linalg.cholesky_ex(gram)
     gains = torch.cholesky_solve(columns.conj() @ antennas.field[..., None], factor)
     rest = antennas.field - (gains.mT @ columns)[:, 0]
-    cost = _energy(rest) + (ridge * gains[..., 0].abs().square()).sum(1)
+    cost = energies(rest) + (ridge * gains[..., 0].abs().square()).sum(1)
     return _Fitted(gains, rest, cost, slopes, columns, factor)
 
 
@@ -318,10 +372,10 @@ def _covariance(antennas: SeenAntennas, state: _Fitted, present: Tensor) -> Tens
     normal, _ = _normal_equations(state, waves)
     unknowns = present.sum(1) * (1.5 + state.columns.shape[1] / waves)
     freedom = (antennas.number - unknowns).clamp_min(0.1 * antennas.number)
-    noise = (_energy(state.rest) / freedom + _NOISE_FLOOR * _energy(antennas.field) / antennas.number).double()
+    noise = (energies(state.rest) / freedom + _NOISE_FLOOR * energies(antennas.field) / antennas.number).double()
     diagonal = normal.diagonal(dim1=1, dim2=2)
     # Directions that the observation hardly determines are as uncertain as they can be in numbers of this precision.
-    power = _energy(antennas.field) / antennas.number.clamp_min(1)
+    power = energies(antennas.field) / antennas.number.clamp_min(1)
     weak = 1e-6 * diagonal + _LEAST_INFORMATION * power[:, None]
     weak = torch.where(present.repeat_interleave(3, 1), weak, torch.ones_like(diagonal))
     inverse, _ = torch.linalg.inv_ex(normal.double() + torch.diag_embed(weak.double()))
@@ -354,5 +408,6 @@ def _finite(step: Tensor) -> Tensor:
     return torch.nan_to_num(step, 0.0, 0.0, 0.0).clamp(-0.5, 0.5)
 
 
-def _energy(values: Tensor) -> Tensor:
+def energies(values: Tensor) -> Tensor:
+    """Energy [N] of complex [N, n]."""
     return torch.view_as_real(values).square().sum((1, 2))

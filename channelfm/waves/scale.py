@@ -43,3 +43,12 @@ def times_power_of_two(values: Tensor, exponents: Tensor) -> Tensor:
     power = ((exponents + 1023) << 52).view(torch.float64).reshape(-1, *[1] * (parts.ndim - 1))
     product = (parts * power).to(torch.float32)
     return torch.view_as_complex(product) if values.is_complex() else product
+
+
+def strongest_phase(values: Tensor) -> Tensor:
+    """Unit phase complex64 [N, 1, ...] of the entry of complex [N, ...] that is largest; 1 where all are zero."""
+    flat = values.flatten(1)
+    if not flat.numel():
+        return values.new_ones(len(values), *[1] * (values.ndim - 1))
+    largest = flat.gather(1, flat.abs().argmax(1, keepdim=True)).reshape(-1, *[1] * (values.ndim - 1))
+    return torch.polar(torch.ones_like(largest.real), largest.angle())

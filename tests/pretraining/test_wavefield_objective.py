@@ -38,7 +38,7 @@ def test_a_batch_holds_the_waves_of_what_was_received(recipe, channels):
 def test_the_loss_is_the_logarithm_of_the_relative_error(recipe, channels):
     batch = prepare(ArraySource(channels(side=16)), recipe, 0, range(4))
 
-    def off_by_a_tenth(field, mask, found):
+    def off_by_a_tenth(field, mask, spacing, found):
         return 1.1 * torch.view_as_complex(batch.clean)
 
     assert float(wavefield_loss(off_by_a_tenth, recipe, batch)) == pytest.approx(np.log(0.1), abs=1e-3)
