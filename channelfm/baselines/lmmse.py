@@ -12,7 +12,7 @@ from torch import Tensor
 from channelfm.baselines.frame_estimator import FrameEstimator
 from channelfm.errors import InputError
 from channelfm.tasks.extrapolation import usable_snapshots
-from channelfm.tasks.predictor import fold_frequency, known_spacing
+from channelfm.tasks.predictor import SPACING_TOLERANCE, check_observation, fold_frequency, known_spacing
 from channelfm.tokens.canonical import FrameRecipe, find_frame, to_canonical
 
 # White variances that may be added to the covariance, relative to the mean power of an antenna.
@@ -49,7 +49,7 @@ class LMMSE(FrameEstimator):
         super().__init__(spacing_wavelengths)
         self.loadings = loadings
         self._factor: Tensor | None = None  # complex64 [rows * cols, rank]
-        self._size = (0, 0)
+        self._size, self._learned_spacing = (0, 0), 0.0
 
     def learn(self, channels: NDArray[np.complex64], spacing_wavelengths: float | None = None) -> None:
         """See :class:`channelfm.tasks.predictor.LearningPredictor`; each frequency counts as a channel of its own."""
@@ -65,7 +65,7 @@ class LMMSE(FrameEstimator):
         chosen = np.unique(np.linspace(0, len(folded) - 1, _MOST_CHANNELS).round().astype(int))
         parts = torch.split(torch.from_numpy(folded[chosen]), _LEARNED_AT_ONCE)
         self._factor = principal_factor(torch.cat([self._in_frame(part, spacing) for part in parts]).flatten(1))
-        self._size = folded.shape[1:]
+        self._size, self._learned_spacing = folded.shape[1:], spacing
 
     def _in_frame(self, field: Tensor, spacing_wavelengths: float) -> Tensor:
         everywhere = torch.ones_like(field, dtype=torch.bool)
@@ -74,15 +74,26 @@ class LMMSE(FrameEstimator):
     def predict(
         self, observed: NDArray[np.complex64], mask: NDArray[np.bool_], spacing_wavelengths: float | None = None
     ) -> NDArray[np.complex64]:
-        """See :class:`channelfm.tasks.predictor.Predictor`; each frequency is estimated as its own sample."""
+        """See :class:`channelfm.tasks.predictor.Predictor`; each frequency is estimated as its own sample.
+
+        Where no spacing is told, it is that of the channels that were learned; the raw frame takes no other.
+        """
+        observed, mask = check_observation(observed, mask)
         if self._factor is None:
             raise InputError(f"'{self.name}' knows no statistics yet: first call learn(channels of a training split)")
-        if np.ndim(observed) == 4 and np.shape(observed)[1:3] != self._size:
+        if observed.shape[1:3] != self._size:
             raise InputError(
                 f"'{self.name}' learned arrays of {self._size[0]} x {self._size[1]} antennas, these are "
-                f"{np.shape(observed)[1]} x {np.shape(observed)[2]}: learn from channels of that size"
+                f"{observed.shape[1]} x {observed.shape[2]}: learn from channels of that size"
             )
-        return super().predict(observed, mask, spacing_wavelengths)
+        learned = self._learned_spacing
+        spacing = learned if spacing_wavelengths is None else spacing_wavelengths
+        if self.frame.kind == "raw" and not math.isclose(spacing, learned, rel_tol=SPACING_TOLERANCE):
+            raise InputError(
+                f"'{self.name}' learned arrays spaced {learned:g} wavelengths, these are spaced {spacing:g}: "
+                "learn from channels of that spacing"
+            )
+        return super().predict(observed, mask, spacing)
 
     def estimate_rest(self, rest: Tensor, seen: Tensor) -> Tensor:
         """See :class:`FrameEstimator`."""

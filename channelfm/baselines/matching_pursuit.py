@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from channelfm.baselines.samples import FieldEstimator
+from channelfm.waves.aliases import aliases_of, by_aliases, white_share
 from channelfm.waves.observation import Observation, energies
 from channelfm.waves.spherical import largest_inverse_range, path_difference, search_grid, wave_of
 
@@ -49,14 +51,25 @@ class MatchingPursuit(FieldEstimator):
     @torch.inference_mode()
     def estimate(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
         """See :class:`FieldEstimator`."""
+        estimate = torch.zeros_like(field)
+        for numbers, offsets in by_aliases(seen, spacing_wavelengths):
+            estimate[numbers] = self._pursued(field[numbers], seen[numbers], spacing_wavelengths, offsets)
+        return estimate
+
+    def _pursued(self, field: Tensor, seen: Tensor, spacing_wavelengths: float, offsets: Tensor) -> Tensor:
+        """Estimates of fields whose masks fold directions alike (:func:`channelfm.waves.aliases.alias_offsets`)."""
         observation = Observation.gather(field, seen, spacing_wavelengths).single()
         numbers = torch.arange(len(field))  # of the samples that still take atoms
-        sources, gains = torch.zeros(len(field), self.max_atoms, 3), torch.zeros(len(field), self.max_atoms) + 0j
+        gains = torch.zeros(len(field), self.max_atoms) + 0j
+        sources, shares = (
+            gains.real[..., None, None].repeat(1, 1, len(offsets), 3),
+            gains[..., None].repeat(1, 1, len(offsets)),
+        )
         filtered = torch.zeros(len(field), dtype=torch.bool)
         atoms, residual = torch.zeros(len(field), 0, observation.field.shape[1]) + 0j, observation.field
         gram = torch.zeros(len(field), 0, 0, dtype=torch.complex128)
         for taken in range(self.max_atoms):
-            source, atom, explained = self._best_atom(observation, residual)
+            source, share, atom, explained = self._best_atom(observation, residual, offsets)
             significant = (explained > self._noise_level(observation, residual)) | (taken == 0)
             filtered[numbers[~significant]] = True
             unexplained = energies(residual) > _FLOOR * energies(observation.field)
@@ -65,31 +78,41 @@ class MatchingPursuit(FieldEstimator):
                 break
             if not bool(goes_on.all()):
                 numbers, observation = numbers[goes_on], observation.select(goes_on)
-                atoms, gram, source, atom = atoms[goes_on], gram[goes_on], source[goes_on], atom[goes_on]
+                atoms, gram, source, share, atom = (part[goes_on] for part in (atoms, gram, source, share, atom))
             atoms = torch.cat([atoms, atom[:, None]], dim=1)
             gram = _bordered(gram, atoms)
-            sources[numbers, taken] = source
+            sources[numbers, taken, : source.shape[1]], shares[numbers, taken, : source.shape[1]] = source, share
             gains[numbers, : taken + 1], residual = _least_squares(observation, atoms, gram)
+        sources, gains = sources.flatten(1, 2), (gains[..., None] * shares).flatten(1)
         estimate = _superposition(sources, gains, field.shape[1], field.shape[2], spacing_wavelengths)
         return torch.where(seen & ~filtered[:, None, None], field, estimate)
 
-    def _best_atom(self, observation: Observation, residual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The codebook's atom closest to the residual.
+    def _best_atom(
+        self, observation: Observation, residual: Tensor, offsets: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The codebook's atom closest to the residual, or an alias of it.
 
-        Returns its source [N, 3] as (u_y, u_z, q), the atom complex64 [N, n] at the observed antennas (0 at padding),
-        and the energy that it explains, float64 [N].
+        Returns the sources [N, A, 3] as (u_y, u_z, q) that it may have, the shares complex64 [N, A] of these in its
+        wave, the atom complex64 [N, n] of the likeliest at the observed antennas (0 at padding), and the energy that it
+        explains, float64 [N].
         """
         grid, rows, cols = observation.on_grid(residual), observation.rows, observation.cols
         sines, _ = search_grid(grid, observation.spacing, self.rings, _OVERSAMPLING, _RANKED_DIRECTIONS)
         ranges = torch.linspace(0, largest_inverse_range(rows, cols, observation.spacing), self.rings)
-        directions = sines.shape[1]
-        rings = ranges.repeat(directions)[None, :, None].expand(len(grid), -1, -1)
-        candidates = torch.cat([sines.repeat_interleave(self.rings, dim=1), rings], dim=2)
-        phasors = _waves_at(observation, candidates)
-        power = (phasors.conj() @ residual[..., None])[..., 0].abs().square()
-        chosen = torch.arange(len(grid)), power.argmax(1)
-        atom = phasors[chosen] * observation.weight
-        return candidates[chosen], atom, power[chosen].double() / observation.antennas
+        aliases, visible = aliases_of(F.pad(sines, (0, 1)).flatten(0, 1), offsets)
+        shape = (*sines.shape[:2], aliases.shape[1], self.rings)
+        candidates = aliases[:, :, None].repeat(1, 1, self.rings, 1)
+        candidates[..., 2] = ranges
+        candidates = candidates.reshape(*shape, 3)
+        phasors = _waves_at(observation, candidates.flatten(1, 3))
+        inner = (phasors.conj() @ residual[..., None]).reshape(shape) * visible.reshape(*shape[:3], 1)
+        best, number = inner.abs().square().flatten(1).argmax(1), torch.arange(len(grid))
+        direction = best // math.prod(shape[2:])
+        ring = inner[number, direction].abs().argmax(2)
+        chosen = number[:, None], direction[:, None], torch.arange(shape[2]), ring
+        atom, products = phasors[number, best] * observation.weight, inner[chosen]
+        explained = products.abs().square().amax(1).double() / observation.antennas
+        return candidates[chosen], _shares(observation, residual, atom, products), atom, explained
 
     def _noise_level(self, observation: Observation, residual: Tensor) -> Tensor:
         """Energy [N] that the best of all atoms would explain if the residual were white noise."""
@@ -111,6 +134,23 @@ class PolarOMP(MatchingPursuit):
 
     name = "polar-omp"
     rings = 12
+
+
+def _shares(observation: Observation, residual: Tensor, atom: Tensor, products: Tensor) -> Tensor:
+    """Shares complex64 [N, A] of the aliases of an ``atom`` [N, n] in its wave, from their ``products`` [N, A] with the
+    residual [N, n]: the probability of each, with its phase relative to the likeliest."""
+    if products.shape[1] == 1:
+        return torch.ones_like(products)
+    number, likeliest = torch.arange(len(products)), products.abs().argmax(1)
+    most = products[number, likeliest][:, None]
+    rest = residual - atom * (most / observation.antennas[:, None]).to(atom.dtype)
+    trusted = white_share(observation.on_grid(rest)).square() * observation.antennas
+    explained = products.abs().square().double() / observation.antennas[:, None]
+    left = (energies(residual)[:, None] - explained).clamp_min(torch.finfo(torch.float32).tiny)
+    probability = (-trusted[:, None] * left.log()).masked_fill(products == 0, -torch.inf).softmax(1)
+    turn = products / most
+    turn[number, likeliest] = 1
+    return probability.to(torch.complex64) * turn
 
 
 def _waves_at(observation: Observation, sources: Tensor) -> Tensor:

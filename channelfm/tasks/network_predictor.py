@@ -19,6 +19,7 @@ from channelfm.config import Recipe
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.errors import InputError
 from channelfm.tasks.predictor import (
+    SPACING_TOLERANCE,
     check_answer,
     check_observation,
     checked_spacing,
@@ -29,9 +30,6 @@ from channelfm.tasks.predictor import (
 from channelfm.tasks.sequence_predictor import SequenceDomain
 from channelfm.tokens.canonical import FrameRecipe, find_frame, from_canonical, to_canonical
 from channelfm.waves.scale import at_unit_scale
-
-# A raw channel is the same to a network when the spacing differs by less than over the width of a usual band.
-_SPACING_TOLERANCE = 1e-2
 
 
 class PredictorRecipe(Recipe):
@@ -135,7 +133,7 @@ class NetworkPredictor(ABC):
         Raises InputError for a raw frame whose spacing in training differs by more than 1 %.
         """
         trained = self.recipe.frame.spacing_wavelengths
-        near = math.isclose(spacing_wavelengths, trained, rel_tol=_SPACING_TOLERANCE)
+        near = math.isclose(spacing_wavelengths, trained, rel_tol=SPACING_TOLERANCE)
         if self.recipe.frame.kind == "raw" and not near:
             raise InputError(
                 f"model '{self.name}' works in the raw frame, for arrays spaced {trained:g} wavelengths, not "

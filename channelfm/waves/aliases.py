@@ -44,6 +44,19 @@ def observed_lattices(mask: NDArray[np.bool_]) -> list[Lattice]:
     return [plain if full else lattice_of(np.argwhere(one)) for full, one in zip(beside & above, mask, strict=True)]
 
 
+def by_aliases(mask: Tensor, spacing_wavelengths: float) -> list[tuple[Tensor, Tensor]]:
+    """Numbers [n] of those of the masks bool [N, rows, cols] that fold directions alike, and the :func:`alias_offsets`
+    of each such group; a single offset of 0 where all directions can be told apart."""
+    alike: dict[Lattice, list[int]] = {}
+    for number, lattice in enumerate(observed_lattices(mask.cpu().numpy())):
+        alike.setdefault(lattice, []).append(number)
+    device = mask.device
+    return [
+        (torch.tensor(members, device=device), alias_offsets(lattice, spacing_wavelengths).to(device))
+        for lattice, members in alike.items()
+    ]
+
+
 def lattice_of(places: NDArray[np.int64]) -> Lattice:
     """The lattice that antennas at places (row, column) [n, 2] span: Hermite's normal form of their differences."""
     lattice, left = Lattice(0, 0, 0), places - places[:1]
@@ -107,3 +120,13 @@ def aliases_of(sources: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     visible = visible.gather(1, order)
     aliases = aliases.gather(1, order[..., None].expand(-1, -1, 3))
     return torch.where(visible[..., None], aliases, sources[:, None]), visible
+
+
+def white_share(rest: Tensor) -> Tensor:
+    """How white complex [N, rows, cols] is, 0 where unknown, in [0, 1]: twice the participation ratio of its spectrum.
+
+    Only what is left in noise tells by its energy how likely a fit is: leftovers with structure are misfits.
+    """
+    power = torch.view_as_real(torch.fft.fft2(rest)).square().sum(-1).flatten(1)
+    ratio = power.sum(1).square() / power.square().sum(1).clamp_min(1e-30)
+    return (2 * ratio / power.shape[1]).clamp_max(1)

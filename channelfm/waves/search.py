@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from channelfm.waves.aliases import Lattice, alias_offsets, observed_lattices
+from channelfm.waves.aliases import by_aliases, white_share
+from channelfm.waves.antennas import SeenAntennas
 from channelfm.waves.greedy import (
     EXPLAINED_DB,
     FoundWaves,
-    SeenAntennas,
     alias_waves,
     energies,
     find_waves,
@@ -103,17 +103,12 @@ def alias_hypotheses(
     field: Tensor, mask: Tensor, spacing_wavelengths: float, most: int
 ) -> list[tuple[Tensor, Hypotheses]]:
     """Numbers of those samples whose mask (or spacing) leaves several directions alike, and what they may be."""
-    alike: dict[Lattice, list[int]] = {}
-    for number, lattice in enumerate(observed_lattices(mask.cpu().numpy())):
-        alike.setdefault(lattice, []).append(number)
     hypotheses = []
-    for lattice, members in alike.items():
-        offsets = alias_offsets(lattice, spacing_wavelengths).to(field.device)
+    for numbers, offsets in by_aliases(mask, spacing_wavelengths):
         if len(offsets) > 1:
-            numbers = torch.tensor(members, device=field.device)
             antennas = SeenAntennas.gather(field[numbers], mask[numbers], spacing_wavelengths, _ANTENNAS_OF_LATTICE)
             at_once = max(1, _NUMBERS_AT_ONCE // (min(len(offsets), _MOST_HYPOTHESES) * antennas.field.shape[1]))
-            for part in torch.split(torch.arange(len(members), device=field.device), at_once):
+            for part in torch.split(torch.arange(len(numbers), device=field.device), at_once):
                 hypotheses.append((numbers[part], _hypotheses(antennas.select(part), offsets, most)))
     return hypotheses
 
@@ -146,17 +141,10 @@ def _posterior(antennas: SeenAntennas, found: FoundWaves, possible: Tensor) -> T
     waves = found.present.sum(1).reshape(count, number)
     price = _PARAMETERS / 2 * waves * (2 * antennas_seen).log()
     best = (evidence - price).masked_fill(~possible, -torch.inf).argmax(1, keepdim=True)
-    trust = _white_share(antennas, rest).reshape(count, number).gather(1, best).square()
+    trust = white_share(antennas.on_grid(rest)).reshape(count, number).gather(1, best).square()
     doubt = 1 + waves.gather(1, best) / _DOUBTED_WAVES
     score = ((trust * evidence - price) / doubt).masked_fill(~possible, -torch.inf)
     return torch.nan_to_num(score.softmax(1))
-
-
-def _white_share(antennas: SeenAntennas, rest: Tensor) -> Tensor:
-    """How white ``rest`` [N, n] is, in [0, 1]: twice the participation ratio of its power spectrum over all bins."""
-    power = torch.view_as_real(torch.fft.fft2(antennas.on_grid(rest))).square().sum(-1).flatten(1)
-    ratio = power.sum(1).square() / power.square().sum(1).clamp_min(1e-30)
-    return (2 * ratio / power.shape[1]).clamp_max(1)
 
 
 def alternatives(hypotheses: Hypotheses) -> Alternatives:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from channelfm.waves.greedy import FoundWaves, SeenAntennas, find_waves, gain_functions, phasors
+from channelfm.waves.antennas import SeenAntennas
+from channelfm.waves.greedy import FoundWaves, find_waves, gain_functions, phasors
 from channelfm.waves.several import fit_waves
 from channelfm.waves.spherical import element_coordinates, wave_of
 
