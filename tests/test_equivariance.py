@@ -10,7 +10,7 @@ from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES
 from channelfm.baselines.prediction import SEQUENCE_BASELINES
 from channelfm.checkpoints import load_model, packaged_models, predicts_sequences
-from channelfm.tasks.predictor import LearningPredictor
+from channelfm.tasks.predictor import STRONGEST, WEAKEST, LearningPredictor
 from channelfm.tokens.canonical import FrameRecipe, find_frame, to_canonical
 from channelfm.tokens.masks import random_mask
 
@@ -77,7 +77,7 @@ def test_a_power_of_two_passes_through_every_sequence_predictor_to_the_bit(predi
 
 
 @pytest.mark.parametrize("name", [*FIELDS, *SEQUENCES])
-@pytest.mark.parametrize("factor", [1.7 * np.exp(2j), 3e-9 * np.exp(-1j), 1e30j, 1e-30])
+@pytest.mark.parametrize("factor", [1.7 * np.exp(2j), 3e-9 * np.exp(-1j), 1e20j, 1e-20])
 def test_any_complex_factor_passes_through(predictors, name, factor):
     if name in SEQUENCES:
         values, question = turning_waves(2, 8, 4, 8, seed=5), (np.ones((1, 1, 1, 1, 1), bool), 3)
@@ -86,7 +86,8 @@ def test_any_complex_factor_passes_through(predictors, name, factor):
     values = values / np.complex64(PATH_LOSS)
     answer = predictors[name].predict(values, *question)
     scaled = predictors[name].predict((factor * values).astype(np.complex64), *question).astype(np.complex128) / factor
-    np.testing.assert_allclose(scaled, answer, atol=2e-3 * np.abs(values).max())
+    allowed = 0.05 if name.endswith("-omp") else 1e-5  # of two atoms that are equally good rounding chooses
+    assert np.sum(np.abs(scaled - answer) ** 2) <= allowed * np.sum(np.abs(answer) ** 2)
 
 
 @pytest.mark.parametrize(
@@ -102,11 +103,12 @@ def test_in_a_frame_all_scales_are_one(recipe, exponent, seed):
 
 
 @pytest.mark.parametrize("name", [*FIELDS, *SEQUENCES])
-@pytest.mark.parametrize("amplitude", [1e-43, 1e-38, 1e36])
-def test_the_ends_of_single_precision_give_finite_answers(predictors, name, amplitude):
+@pytest.mark.parametrize("amplitude", [10 * WEAKEST, 0.01 * STRONGEST])
+def test_what_is_hardly_weak_or_strong_enough_gets_finite_answers(predictors, name, amplitude):
     if name in SEQUENCES:
         values, question = turning_waves(1, 8, 4, 8, seed=5), (np.ones((1, 1, 1, 1, 1), bool), 3)
     else:
         values, question = noisy_waves(1, 12, 10, seed=5), (random_mask(RNG(5), 1, 12, 10, 0.5),)
     answer = predictors[name].predict((values * np.complex128(amplitude / PATH_LOSS)).astype(np.complex64), *question)
     assert np.isfinite(answer).all()
+    assert np.any(answer != 0)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 from channelfm.baselines.gaussian_process import GaussianProcess
 from channelfm.baselines.off_grid import OffGrid
-from channelfm.tasks.predictor import known_spacing
+from channelfm.baselines.samples import FieldEstimator
+from channelfm.waves.scale import at_unit_scale
 
 
-class OffGridProcess:
+class OffGridProcess(FieldEstimator):
     """First the waves that the observation supports, then smoothness for diffuse paths and edges that they miss.
 
     The rest at the observed antennas is treated as an observation of its own: its strongest wave is divided out, and a
@@ -19,15 +20,16 @@ class OffGridProcess:
     """
 
     name = "off-grid-gp"
+    samples_at_once = min(OffGrid.samples_at_once, GaussianProcess.samples_at_once)
 
     def __init__(self, spacing_wavelengths: float | None = None) -> None:
-        self.spacing_wavelengths = spacing_wavelengths
+        super().__init__(spacing_wavelengths)
         self.waves, self.rest = OffGrid(), GaussianProcess()
 
-    def predict(
-        self, observed: NDArray[np.complex64], mask: NDArray[np.bool_], spacing_wavelengths: float | None = None
-    ) -> NDArray[np.complex64]:
-        """See :class:`channelfm.tasks.predictor.Predictor`."""
-        spacing = known_spacing(self.name, spacing_wavelengths, self.spacing_wavelengths)
-        explained = self.waves.predict(observed, mask, spacing)
-        return explained + self.rest.predict(observed - explained, mask, spacing)
+    def estimate(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
+        """See :class:`FieldEstimator`."""
+        estimate = self.waves.estimate(field, seen, spacing_wavelengths).to(torch.complex64)
+        rest = torch.where(seen, field - estimate, 0)
+        left = torch.nonzero((rest != 0).any(2).any(1))[:, 0]
+        estimate[left] += at_unit_scale(self.rest.estimate, rest[left], seen[left], spacing_wavelengths)
+        return estimate

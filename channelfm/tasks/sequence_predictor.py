@@ -14,6 +14,7 @@ from channelfm.config import Recipe
 from channelfm.errors import InputError
 from channelfm.tasks.completion import complete_frames
 from channelfm.tasks.prediction import Bool, Complex, ScaledSequencePredictor, check_past
+from channelfm.tasks.predictor import check_answer
 from channelfm.tokens.angle_delay import (
     angle_delay_frames,
     from_angle_delay_frames,

@@ -25,7 +25,7 @@ share_cores()
 
 from kinds import KINDS, Attempt  # noqa: E402  (loads NumPy)
 
-from channelfm.errors import ChannelfmError  # noqa: E402
+from channelfm.errors import LONGEST_MESSAGE, ChannelfmError  # noqa: E402
 
 LONGEST_S = 10.0
 
