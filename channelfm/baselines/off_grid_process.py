@@ -31,5 +31,6 @@ class OffGridProcess(FieldEstimator):
         estimate = self.waves.estimate(field, seen, spacing_wavelengths).to(torch.complex64)
         rest = torch.where(seen, field - estimate, 0)
         left = torch.nonzero((rest != 0).any(2).any(1))[:, 0]
-        estimate[left] += at_unit_scale(self.rest.estimate, rest[left], seen[left], spacing_wavelengths)
+        if len(left):
+            estimate[left] += at_unit_scale(self.rest.estimate, rest[left], seen[left], spacing_wavelengths)
         return estimate

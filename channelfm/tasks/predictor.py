@@ -5,7 +5,6 @@ A network and a classical estimator are the same thing here, so that one table c
 
 from __future__ import annotations
 
-import math
 import numbers
 import warnings
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -19,7 +18,7 @@ from channelfm.errors import InputError
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 WEAKEST, STRONGEST = 1e-24, 1e24  # largest amplitude of a channel: 120 dB beyond any link's, to either side
-HALF_A_WAVELENGTH = 0.5
+HALF_A_WAVELENGTH, WIDEST_SPACING = 0.5, 100.0  # wavelengths
 # Without a wave to divide out, channels are the same to statistics and networks when the spacing differs by less than
 # over the width of a usual band.
 SPACING_TOLERANCE = 1e-2
@@ -76,7 +75,7 @@ class LearningPredictor(Predictor, Protocol):
 def known_spacing(name: str, *told: float | None, otherwise: float = HALF_A_WAVELENGTH) -> float:
     """The first element spacing in wavelengths that predictor ``name`` was told, or ``otherwise``, with a warning.
 
-    To be called by the method that a user calls. Raises InputError unless the spacing is positive and finite.
+    To be called by the method that a user calls. Raises InputError as :func:`checked_spacing` does.
     """
     for spacing in told:
         if spacing is not None:
@@ -91,10 +90,10 @@ def known_spacing(name: str, *told: float | None, otherwise: float = HALF_A_WAVE
 
 
 def checked_spacing(spacing_wavelengths: float) -> float:
-    """The spacing; InputError unless it is positive and finite."""
-    number = isinstance(spacing_wavelengths, numbers.Real)
-    if not (number and math.isfinite(spacing_wavelengths) and spacing_wavelengths > 0):
-        raise InputError(f"spacing_wavelengths = {str(spacing_wavelengths)[:40]}: give a positive spacing, e.g. 0.5")
+    """The spacing; InputError unless it is positive and at most ``WIDEST_SPACING``."""
+    if not (isinstance(spacing_wavelengths, numbers.Real) and 0 < spacing_wavelengths <= WIDEST_SPACING):
+        told = str(spacing_wavelengths)[:40]
+        raise InputError(f"spacing_wavelengths = {told}: give one above 0, up to {WIDEST_SPACING:g}, e.g. 0.5")
     return spacing_wavelengths
 
 

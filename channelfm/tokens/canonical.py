@@ -45,7 +45,7 @@ class FrameRecipe(Recipe):
 
     kind: Literal["canonical", "raw"] = "canonical"
     waves: int = Field(default=1, ge=1, le=16)
-    spacing_wavelengths: float = Field(default=0.5, gt=0)
+    spacing_wavelengths: float = Field(default=0.5, gt=0, le=100)
 
     def at_spacing(self, spacing_wavelengths: float) -> FrameRecipe:
         """The same for an array of another element spacing."""

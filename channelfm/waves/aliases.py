@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _LARGEST_SINE = 0.999
+_MOST_ALIASES, _FURTHEST = 1024, 8  # of a direction, and how many spacings' periods away: the nearest are kept
 _FIRST_TRIED = 32  # differences of antennas that nearly always settle the lattice
 
 
@@ -88,9 +89,10 @@ def alias_offsets(lattice: Lattice, spacing_wavelengths: float) -> Tensor:
     """What is added to the sines (u_y, u_z) of a direction to get those that look alike, float32 [A, 2], (0, 0) first.
 
     These are the points of the dual lattice, in waves per spacing, as far as any direction could be moved by them and
-    stay visible. Along a direction in which the antennas do not differ, directions are not moved.
+    stay visible; at spacings of many wavelengths the nearest. Along a direction in which the antennas do not differ,
+    directions are not moved.
     """
-    most = math.ceil(2 * spacing_wavelengths)
+    most = min(math.ceil(2 * spacing_wavelengths), _FURTHEST)
     rows, columns = max(lattice.row, 1), max(lattice.column, 1)
     whole = range(-most, most + 1)
     found = []
@@ -101,7 +103,7 @@ def alias_offsets(lattice: Lattice, spacing_wavelengths: float) -> Tensor:
                 for m in range(rows):
                     found.append((across, k + (m - j / columns * lattice.shift) / rows))
     offsets = np.array(sorted(found, key=lambda offset: (math.hypot(*offset), offset))) / spacing_wavelengths
-    return torch.from_numpy(offsets[np.hypot(*offsets.T) < 2 * _LARGEST_SINE]).float()
+    return torch.from_numpy(offsets[np.hypot(*offsets.T) < 2 * _LARGEST_SINE][:_MOST_ALIASES]).float()
 
 
 def aliases_of(sources: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
