@@ -86,8 +86,8 @@ def run_demo(
     dataset = generate(settings.data, data_folder, progress=progress, announce=tell.step)
     model_key = _key(settings.pretraining.content_hash(), dataset.manifest.content_hash())
     checkpoint = _train(settings, dataset, out / f"model-{model_key}", tell)
-    model = load_reconstructor(checkpoint)
     spacing = dataset.array().spacing_wavelengths
+    model = load_reconstructor(checkpoint, spacing_wavelengths=spacing)
     entries = find_predictors(settings.evaluation.predictors)
     predictors = [*(entry.load(spacing) for entry in entries), model]
     check_names([predictor.name for predictor in predictors])

@@ -18,8 +18,8 @@ Int = NDArray[np.int64]
 _FINER = 2  # bins of the search for each bin of the DFT
 _RELATIVE = 0.3  # least power of a further peak: above the sidelobes of the strongest
 _APART = 4  # bins of the search, on some axis, between peaks of one spectrum
-# Curvature of wavefronts in cycles per squared element, wavelength / (8 distance) at half-wavelength spacing: this
-# standard deviation belongs to 1250 wavelengths.
+# Standard deviation of the wavefronts' curvature in cycles per squared element, spacing^2 / (2 wavelength distance),
+# whatever the spacing is: 1250 wavelengths of distance at half a wavelength, 5000 at a whole one.
 _CURVATURE = 1e-4
 
 
