@@ -34,6 +34,7 @@ from channelfm.tasks.diffusion_predictor import DiffusionPredictor
 from channelfm.tasks.extrapolation import examples
 from channelfm.tasks.network_predictor import PredictorRecipe
 from channelfm.tasks.one_shot_predictor import OneShotPredictor
+from channelfm.tasks.predictor import AssumedSpacing
 from channelfm.tokens.canonical import FrameRecipe
 
 RECIPE = PredictorRecipe(name="mine", model="cddim-tiny", model_options={"width": 16, "depth": 1, "heads": 2})
@@ -240,9 +241,11 @@ def test_another_spacing_needs_only_to_be_told(tmp_path):
     folder = save_checkpoint(tmp_path, build(recipe.model, **recipe.model_options), recipe, {})
     task = examples(tight_channels(0.25), 0.75)
     told, untold = (load_model(folder, spacing_wavelengths=spacing) for spacing in (0.25, None))
-    error = [np.mean(np.abs(model.predict(task.observed, task.mask) - task.target) ** 2) for model in (told, untold)]
-    assert told.recipe.frame == FrameRecipe(waves=2, spacing_wavelengths=0.25)
-    assert untold.recipe.frame == recipe.frame
+    answers = [told.predict(task.observed, task.mask), untold.predict(task.observed, task.mask, 0.25)]
+    np.testing.assert_array_equal(*answers)
+    with pytest.warns(AssumedSpacing, match="assumes 0.5 wavelengths"):
+        answers[1] = untold.predict(task.observed, task.mask)
+    error = [np.mean(np.abs(answer - task.target) ** 2) for answer in answers]
     assert error[0] < 1e-3
     assert error[0] < error[1]
 
@@ -256,7 +259,7 @@ def test_a_raw_network_knows_its_own_spacing_only(tmp_path):
 
 @pytest.mark.parametrize("spacing", [0.0, -1.0, float("nan"), float("inf")])
 def test_an_impossible_spacing(folder, spacing):
-    with pytest.raises(InputError, match="positive spacing"):
+    with pytest.raises(InputError, match="give one above 0"):
         load_model(folder, spacing_wavelengths=spacing)
 
 

@@ -26,17 +26,13 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
 
-def test_importing_the_package_is_quick_and_light():
+def test_importing_the_package_loads_no_library():
     code = """
-import sys, time
-start = time.perf_counter()
+import sys
 import channelfm
-print(time.perf_counter() - start)
-print(sorted({"torch", "sionna", "drjit", "numpy", "scipy"} & set(sys.modules)))
+print(sorted({"torch", "sionna", "drjit", "numpy", "scipy", "pydantic", "typer", "yaml"} & set(sys.modules)))
 """
-    seconds, loaded = run(code).split("\n", 1)
-    assert float(seconds) < 0.05
-    assert loaded.strip() == "[]"
+    assert run(code).strip() == "[]"
 
 
 @pytest.mark.parametrize("name", NAMES)
