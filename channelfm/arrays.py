@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,8 @@ class UPA:
 
     Raises
     ------
-    InputError : on fewer than one element, or a carrier or spacing that is not positive.
+    InputError : on fewer than one element, a carrier or spacing that is not positive and finite, a position or
+        orientation that is not three finite numbers, and a pattern or polarisation that is none of these.
     """
 
     rows: int
@@ -54,12 +55,24 @@ class UPA:
     def __post_init__(self) -> None:
         if self.rows < 1 or self.cols < 1:
             raise InputError(f"array of {self.rows} x {self.cols} elements: give rows and cols of at least 1")
-        if not self.carrier_hz > 0:
+        if not 0 < self.carrier_hz < np.inf:
             raise InputError(f"carrier_hz = {self.carrier_hz}: give a positive frequency in Hz, e.g. 7e9")
-        if not self.spacing_wavelengths > 0:
+        if not 0 < self.spacing_wavelengths < np.inf:
             raise InputError(f"spacing_wavelengths = {self.spacing_wavelengths}: give a positive spacing, e.g. 0.5")
         if len(self.position) != 3 or not np.all(np.isfinite(self.position)):
             raise InputError(f"array position {self.position}: give three finite coordinates in metres")
+        if len(self.orientation_rad) != 3 or not np.all(np.isfinite(self.orientation_rad)):
+            raise InputError(f"orientation_rad = {self.orientation_rad}: give yaw, pitch and roll, finite, in radians")
+        check_choice("pattern", self.pattern, ElementPattern)
+        check_choice("polarization", self.polarization, Polarization)
+
+    @classmethod
+    def of_plain(cls, values: dict[str, Any]) -> Self:
+        """The array of JSON values: those of its fields, lists for tuples."""
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**fields)
 
     @property
     def num_elements(self) -> int:
@@ -155,6 +168,12 @@ class UPA:
             ],
             axis=-1,
         )
+
+
+def check_choice(name: str, value: object, choices: object) -> None:
+    """Raise InputError unless a value is one of a Literal's."""
+    if value not in get_args(choices):
+        raise InputError(f"{name} = '{value}': give one of {', '.join(map(repr, get_args(choices)))}")
 
 
 def ULA(  # noqa: N802  (the field's name; a linear array is a planar one with a single row)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from channelfm.arrays import UPA
 from channelfm.checks import all_finite, check_axes, check_plain
 from channelfm.errors import InputError, IntegrityError
 from channelfm.plain import from_json
@@ -305,7 +306,8 @@ class Paths(Record):
     array centre towards its last interaction point; 0 where the slot is empty.
     ``times_s`` [S], ``positions_m`` [S, 3] are the snapshots'. An antenna axis of length 1 holds plane-wave paths,
     given at the array centre (``arrival`` steers them over the array).
-    ``materials`` records every material evaluated outside its ITU-R P.2040 range.
+    ``materials`` records every material evaluated outside its ITU-R P.2040 range. ``array`` is the one that the paths
+    were traced for; None where that is not known: some paths of other tracers, and files from before it was kept.
     """
 
     gain: Complex
@@ -321,6 +323,7 @@ class Paths(Record):
     carrier_hz: float
     method: str
     materials: dict[str, str] = field(default_factory=dict)
+    array: UPA | None = None
 
     axes: ClassVar[dict[str, str]] = {
         "gain": "complex S P A",
@@ -339,6 +342,16 @@ class Paths(Record):
         """See :meth:`Record.check`."""
         super().check()
         _check_finite(self, "gain", "delay_s", "doppler_hz")
+        antennas, array = self.gain.shape[2], self.array
+        if array and (antennas not in (1, array.num_antennas) or array.carrier_hz != self.carrier_hz):
+            raise ValueError(
+                f"{antennas} antennas at {self.carrier_hz:g} Hz do not fit 'array': "
+                f"{array.num_antennas} at {array.carrier_hz:g} Hz"
+            )
+
+    @classmethod
+    def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:
+        return plain | {"array": UPA.of_plain(plain["array"])} if plain.get("array") else plain
 
     def __len__(self) -> int:
         return len(self.times_s)

@@ -1,3 +1,6 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -80,13 +83,25 @@ def test_wrong_shapes_are_refused_in_words():
         {"cols": -1},
         {"carrier_hz": 0.0},
         {"carrier_hz": float("nan")},
+        {"carrier_hz": float("inf")},
         {"spacing_wavelengths": 0.0},
+        {"spacing_wavelengths": float("inf")},
         {"position": (0.0, 0.0, float("nan"))},
+        {"orientation_rad": (0.0, float("nan"), 0.0)},
+        {"orientation_rad": (0.0, 0.0)},
+        {"pattern": "iso"},
+        {"polarization": "v"},
     ],
 )
 def test_impossible_arrays_are_refused(wrong):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=next(iter(wrong)).replace("_", ".")) as caught:
         UPA(**({"rows": 2, "cols": 2, "carrier_hz": 7e9} | wrong))
+    assert "\n" not in str(caught.value)
+
+
+def test_arrays_come_back_from_their_json():
+    array = UPA(2, 3, 7e9, (1.0, -2.0, 30.0), 0.6, (0.1, 0.2, 0.3), "dipole", "cross")
+    assert UPA.of_plain(json.loads(json.dumps(dataclasses.asdict(array)))) == array
 
 
 def test_element_patterns_of_the_standard():

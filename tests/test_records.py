@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as serialize
 
+from channelfm.arrays import UPA
 from channelfm.errors import InputError, IntegrityError
 from channelfm.records import (
     Building,
@@ -83,6 +84,8 @@ def some_paths(snapshots, slots, antennas, depth):
     )
 
 
+ARRAY = UPA(2, 2, 7e9, (1.0, -2.0, 30.0), 0.6, (0.1, 0.2, 0.3), "dipole", "H")
+ARRAY_OF_SIX = dataclasses.asdict(ARRAY) | {"cols": 3}
 small = st.integers(0, 4)
 disk = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -93,6 +96,22 @@ def test_paths_come_back_as_they_were(tmp_path, snapshots, slots, antennas, dept
     paths = some_paths(snapshots, slots, antennas, depth)
     paths.save(tmp_path / "paths.safetensors")
     assert_same(Paths.load(tmp_path / "paths.safetensors"), paths)
+
+
+def test_paths_know_the_array_that_they_were_traced_for(tmp_path):
+    paths = dataclasses.replace(some_paths(3, 2, 4, 1), array=ARRAY)
+    paths.save(tmp_path / "paths.safetensors")
+    assert Paths.load(tmp_path / "paths.safetensors").array == ARRAY
+
+
+def test_paths_of_files_without_an_array_are_read_as_of_an_unknown_one(tmp_path):
+    paths = some_paths(3, 2, 4, 1)
+    arrays, plain = paths._parts()
+    del plain["array"]  # as files were before there was this field
+    header = json.dumps({"record": "Paths", "fields": plain})
+    write_atomically(tmp_path / "old", serialize(arrays, metadata={"channelfm": header}))
+    assert_same(Paths.load(tmp_path / "old"), paths)
+    assert paths.array is None
 
 
 @disk
@@ -191,6 +210,9 @@ def stored(record, path, **arrays):
         (some_paths(3, 2, 4, 1), {"arrival": np.zeros((3, 2))}, r"'arrival' has shape \(3, 2\), not 3 axes"),
         (some_paths(3, 2, 4, 1), {"gain": np.full((3, 2, 4), np.nan, np.complex64)}, "'gain' holds NaN"),
         (some_paths(3, 2, 4, 1), {"plain": {"carrier_hz": "7e9"}}, "'carrier_hz' is '7e9', not a float"),
+        (some_paths(3, 2, 4, 1), {"plain": {"array": {"rows": 2, "cols": 2}}}, "carrier_hz"),
+        (some_paths(3, 2, 4, 1), {"plain": {"array": dataclasses.asdict(ARRAY) | {"pattern": "iso"}}}, "pattern"),
+        (some_paths(3, 2, 4, 1), {"plain": {"array": ARRAY_OF_SIX}}, "4 antennas at 7e.09 Hz do not fit 'array': 6 at"),
         (some_trajectory(), {"track": np.zeros(2, np.int32)}, "'track' has shape"),
         (some_trajectory(), {"plain": {"kind": 3}}, "'kind' is '3', not a str"),
         (some_scene(), {"faces": np.array([[0, 1, 5]], np.int32)}, "'face_object' has shape"),

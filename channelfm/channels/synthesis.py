@@ -27,6 +27,7 @@ CHUNK_PHASES = 50_000  # phases held at once: some 2 MB, which stay in cache
 LARGEST_ANGLE = 1.0  # rad that an antenna may turn, beyond its path, from the middle of a block of frequencies
 FEWEST_IN_BLOCK = 4  # fewer frequencies are cheaper one by one
 SERIES_ERROR = 3e-6  # of a phasor, at most: -110 dB
+SAME = 1e-6  # m, rad or wavelengths: arrays that differ by less are one
 STANDING_IN = 4  # elements nearest to the centre whose mean gives a plane wave its delay and gain
 
 
@@ -39,10 +40,11 @@ def synthesize(paths: Paths, array: UPA, frequencies_hz: ArrayLike | None = None
 
     Raises
     ------
-    InputError : when paths and array do not belong together, or a frequency is not positive and finite.
+    InputError : when paths were traced for another array (see :func:`check_array`), or a frequency is not positive
+        and finite.
     """
     frequencies = checked_frequencies(paths.carrier_hz, frequencies_hz)
-    _check_array(paths, array)
+    check_array(paths, array)
     offsets = np.broadcast_to(np.asarray(offset_s, dtype=np.float64), (len(paths),))
     response = np.zeros((len(paths), array.num_antennas, len(frequencies)), dtype=np.complex64)
     used = np.asarray(paths.valid.any(axis=2))
@@ -69,8 +71,10 @@ def plane_wave(paths: Paths, array: UPA) -> Paths:
 
     Delay, gain and Doppler are the mean over the valid elements nearest to the array centre, each brought
     to the centre along the arrival direction. Plane-wave paths come back as they are.
+
+    Raises InputError when paths were traced for another array.
     """
-    _check_array(paths, array)
+    check_array(paths, array)
     if paths.gain.shape[2] == 1:
         return paths
     distance = np.linalg.norm(array.antenna_offsets, axis=1)
@@ -280,7 +284,13 @@ def checked_frequencies(carrier_hz: float, frequencies_hz: ArrayLike | None) -> 
     return frequencies
 
 
-def _check_array(paths: Paths, array: UPA) -> None:
+def check_array(paths: Paths, array: UPA) -> None:
+    """Raise InputError if paths were traced for another array than this one.
+
+    Near-field paths hold for the very antennas that they were traced to. Plane-wave paths are given at the array's
+    centre, so the array may have other rows, columns and spacing there. Paths that do not know their array are
+    compared by carrier and number of antennas alone.
+    """
     if paths.gain.shape[2] not in (1, array.num_antennas):
         raise InputError(
             f"paths of {paths.gain.shape[2]} antennas do not fit {array.rows} x {array.cols} elements: "
@@ -291,3 +301,14 @@ def _check_array(paths: Paths, array: UPA) -> None:
             f"paths traced at {paths.carrier_hz:g} Hz do not fit an array at {array.carrier_hz:g} Hz: "
             "use the array that they were traced with"
         )
+    if paths.array is None:
+        return
+    of_the_grid = () if paths.gain.shape[2] == 1 else ("rows", "cols", "spacing_wavelengths")
+    for name in ("position", "orientation_rad", "pattern", "polarization", *of_the_grid):
+        traced, given = getattr(paths.array, name), getattr(array, name)
+        same = traced == given if isinstance(traced, str) else np.allclose(traced, given, rtol=0.0, atol=SAME)
+        if not same:
+            raise InputError(
+                f"paths traced for an array with {name} = {traced} do not fit one with {given}: "
+                "use the array that they were traced with, or trace this one"
+            )

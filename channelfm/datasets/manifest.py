@@ -161,14 +161,9 @@ _REMEDY = "run generate again with the same recipe, whole shards are kept"
 def decode_scene(item: dict[str, Any]) -> SceneEntry:
     """A scene's entry from its JSON values."""
     record = None if item["record"] is None else FileEntry(**item["record"])
-    arrays = {key: _array(value) for key, value in item["arrays"].items()}
+    arrays = {key: UPA.of_plain(value) for key, value in item["arrays"].items()}
     made_from = MapEntry(**item["map"]) if item.get("map") else None
     return SceneEntry(item["name"], record, arrays, item["attribution"], made_from)
-
-
-def _array(values: dict[str, Any]) -> UPA:
-    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return UPA(**plain)
 
 
 def _seal(plain: dict[str, Any]) -> str:

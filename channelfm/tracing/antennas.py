@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.arrays import ElementPattern, Polarization, element_amplitude
+from channelfm.arrays import ElementPattern, Polarization, check_choice, element_amplitude
 
 Float = NDArray[np.float64]
 UserPolarization = Literal["V", "H"]
@@ -20,6 +20,12 @@ SLANTS: dict[Polarization, tuple[float, ...]] = {
     "cross": (-np.pi / 4, np.pi / 4),
 }
 VERTICAL_TOLERANCE = 1e-5  # a horizontal part below this share counts as looking straight up or down
+
+
+def check_user_antenna(pattern: ElementPattern, polarization: UserPolarization) -> None:
+    """Raise InputError on a pattern or polarisation that users' antennas do not have."""
+    check_choice("user_pattern", pattern, ElementPattern)
+    check_choice("user_polarization", polarization, UserPolarization)
 
 
 def look_at_angles(position_m: Float, target_m: Float) -> tuple[float, float, float]:

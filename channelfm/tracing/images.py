@@ -19,7 +19,7 @@ from channelfm.arrays import UPA, ElementPattern, rotation_matrix
 from channelfm.errors import InputError
 from channelfm.records import Paths, Scene, Trajectory
 from channelfm.scenes.materials import electromagnetic_properties
-from channelfm.tracing.antennas import SLANTS, UserPolarization, field_pattern, look_at_angles
+from channelfm.tracing.antennas import SLANTS, UserPolarization, check_user_antenna, field_pattern, look_at_angles
 from channelfm.tracing.fresnel import (
     DEFAULT_THICKNESS_M,
     complex_permittivity,
@@ -62,8 +62,10 @@ def trace_images(
 
     Raises
     ------
-    InputError : on a ``max_depth`` outside 0 ... 2, a thickness that is negative, or a user at an antenna.
+    InputError : on a ``max_depth`` outside 0 ... 2, a thickness that is negative, a user's antenna that does not exist,
+        or a user at an antenna.
     """
+    check_user_antenna(user_pattern, user_polarization)
     if max_depth not in range(LARGEST_DEPTH + 1):
         raise InputError(f"max_depth = {max_depth}: the image method goes up to {LARGEST_DEPTH}; give 0, 1 or 2")
     if not thickness_m >= 0:
@@ -354,6 +356,7 @@ def _collect(traced: list[list[_Path]], trajectory: Trajectory, array: UPA, dept
         carrier_hz=array.carrier_hz,
         method="images",
         materials=notes,
+        array=array,
     )
     for snapshot, found in enumerate(traced):
         for slot, path in enumerate(found):

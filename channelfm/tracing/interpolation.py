@@ -172,6 +172,7 @@ def _between(nodes: Paths, lattice: Lattice, trajectory: Trajectory, pairs: tupl
         carrier_hz=nodes.carrier_hz,
         method=f"{nodes.method}, interpolated",
         materials=nodes.materials,
+        array=nodes.array,
     )
 
 

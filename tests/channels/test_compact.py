@@ -294,7 +294,7 @@ def test_files_are_deterministic_and_lossless(array, paths, tmp_path):
 
 
 def test_misfits_are_refused(array, paths):
-    with pytest.raises(InputError, match="1024 antennas at 7e"):
+    with pytest.raises(InputError, match="1024 antennas do not fit 4 x 4"):
         compress(paths, UPA(4, 4, CARRIER_HZ))
     with pytest.raises(InputError, match="less than 0"):
         compress(paths, array, accuracy_db=3.0)

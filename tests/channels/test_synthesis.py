@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from channelfm.arrays import UPA
-from channelfm.channels import observe, plane_wave, synthesize, synthesize_symbols
+from channelfm.channels import compress, observe, plane_wave, synthesize, synthesize_symbols
 from channelfm.errors import InputError
 from channelfm.records import Paths, Trajectory
 from channelfm.units import SPEED_OF_LIGHT
@@ -36,6 +36,7 @@ def spherical_paths(array: UPA, sources: np.ndarray, velocity=(0.0, 0.0, 0.0)) -
         positions_m=sources[:, 0],
         carrier_hz=array.carrier_hz,
         method="test",
+        array=array,
     )
 
 
@@ -126,6 +127,7 @@ def test_no_band_and_no_array_costs_accuracy(frequencies, plane, polarization):
     elif polarization == "cross":
         twice = {name: np.tile(getattr(paths, name), 2) for name in ("gain", "delay_s", "valid", "doppler_hz")}
         paths = dataclasses.replace(paths, **twice)
+    paths = dataclasses.replace(paths, array=array)
     result = synthesize(paths, array, frequencies, 3e-3)
     assert nmse(result, written_out(paths, array, frequencies, 3e-3)) < 1e-11
 
@@ -254,3 +256,48 @@ def test_misfits_are_refused(array, sources):
             synthesize(paths, array, frequencies)
     with pytest.raises(InputError, match="trace it again"):
         observe(trajectory_of(paths).select(slice(2)), paths, array)
+
+
+USES = {
+    "synthesize": lambda paths, array: synthesize(paths, array),
+    "plane_wave": lambda paths, array: plane_wave(paths, array),
+    "observe": lambda paths, array: observe(trajectory_of(paths), paths, array),
+    "compress": lambda paths, array: compress(paths, array),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"position": (1.0, -2.0, 30.01)},
+        {"orientation_rad": (0.4, 0.2, 0.0)},
+        {"spacing_wavelengths": 0.6},
+        {"rows": 6, "cols": 4},
+        {"pattern": "isotropic"},
+        {"polarization": "H"},
+    ],
+)
+def test_an_array_that_the_paths_were_not_traced_for_is_refused(array, sources, other, use):
+    paths = spherical_paths(array, sources)
+    USES[use](paths, dataclasses.replace(array))
+    with pytest.raises(InputError, match=next(iter(other))) as caught:
+        USES[use](paths, dataclasses.replace(array, **other))
+    assert "\n" not in str(caught.value)
+
+
+def test_plane_waves_may_meet_more_elements_but_no_other_antenna(array, sources):
+    plane = plane_wave(spherical_paths(array, sources), array)
+    wider = dataclasses.replace(array, rows=9, cols=2, spacing_wavelengths=0.7)
+    assert synthesize(plane, wider).shape == (3, 18, 1)
+    for other in ({"position": (0.0, 0.0, 0.0)}, {"orientation_rad": (0.0, 0.0, 0.0)}, {"pattern": "dipole"}):
+        with pytest.raises(InputError, match=next(iter(other))):
+            synthesize(plane, dataclasses.replace(wider, **other))
+
+
+def test_paths_that_know_no_array_are_compared_by_carrier_and_antennas(array, sources):
+    paths = dataclasses.replace(spherical_paths(array, sources), array=None)
+    moved = dataclasses.replace(array, position=(0.0, 0.0, 0.0))
+    np.testing.assert_array_equal(synthesize(paths, moved), synthesize(paths, array))
+    with pytest.raises(InputError, match="24 antennas"):
+        synthesize(paths, UPA(2, 2, CARRIER_HZ))

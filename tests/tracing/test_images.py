@@ -326,7 +326,16 @@ def test_look_at_turns_boresight_to_the_target():
     assert look_at_angles(here, here + np.array([0, 0, 5]))[0] == 0.0
 
 
-@pytest.mark.parametrize("options", [{"max_depth": 3}, {"max_depth": -1}, {"thickness_m": -0.1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_depth": 3},
+        {"max_depth": -1},
+        {"thickness_m": -0.1},
+        {"user_pattern": "iso"},
+        {"user_polarization": "v"},
+    ],
+)
 def test_unusable_arguments_are_named(options):
     with pytest.raises(InputError, match=next(iter(options))):
         trace_images(scene_of(), flight((5.0, 0, 0)), isotropic((0, 0, 0)), **options)

@@ -23,7 +23,7 @@ from channelfm.channels.compact.smooth import (
     smooth_basis,
 )
 from channelfm.channels.compact.wavefronts import fit_wavefront, local_coordinates, normalized, path_difference
-from channelfm.channels.synthesis import synthesize, unit_phasor
+from channelfm.channels.synthesis import check_array, synthesize, unit_phasor
 from channelfm.errors import InputError
 from channelfm.records import Paths
 from channelfm.units import SPEED_OF_LIGHT, power_to_db
@@ -51,11 +51,7 @@ def compress(paths: Paths, array: UPA, accuracy_db: float = -70.0) -> CompactPat
     ------
     InputError : when paths and array do not belong together, on more than 65,536 elements, or on an accuracy >= 0 dB.
     """
-    if paths.gain.shape[2] not in (1, array.num_antennas) or paths.carrier_hz != array.carrier_hz:
-        raise InputError(
-            f"paths of {paths.gain.shape[2]} antennas at {paths.carrier_hz:g} Hz do not fit {array.num_antennas} "
-            f"antennas at {array.carrier_hz:g} Hz: use the array that they were traced with"
-        )
+    check_array(paths, array)
     if array.num_elements > MOST_ELEMENTS or not accuracy_db < 0:
         raise InputError(
             f"{array.num_elements} elements, accuracy {accuracy_db} dB: give at most {MOST_ELEMENTS} and less than 0"

@@ -149,9 +149,7 @@ class CompactPaths(Record):
 
     @classmethod
     def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:
-        array = plain["array"]
-        triples = {name: tuple(array[name]) for name in ("position", "orientation_rad")}
-        return {"array": UPA(**array | triples)}
+        return {"array": UPA.of_plain(plain["array"])}
 
     def __len__(self) -> int:
         return len(self.path_count)

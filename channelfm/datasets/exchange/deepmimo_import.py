@@ -8,7 +8,7 @@ asks for it. What the files hold is written in :mod:`channelfm.datasets.exchange
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,8 @@ def import_deepmimo(
         array = parse_values(UPA, stated.get("array"), f"{place}: '{STATED}.array' in its parameters")
     tracer = params["rt_params"].get("raytracer_name", "unknown ray tracer")
     paths = _paths(read, valid, trajectory, array, convention, f"DeepMIMO files of {tracer}")
+    # other files do not tell which antennas their gains are for, so any that stands there may be steered
+    paths = replace(paths, array=array) if stated else paths
     return Scenario(paths, trajectory, array, read_scene(place, params.get("materials", {}), place.name))
 
 

@@ -247,6 +247,7 @@ def _assembled(
         positions_m=positions.astype(np.float64),
         carrier_hz=array.carrier_hz,
         method="Sionna paths",
+        array=array,
     )
 
 
