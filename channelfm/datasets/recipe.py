@@ -181,7 +181,8 @@ class FlightRecipe(Recipe):
 
 
 class TracingRecipe(Recipe):
-    """How paths are found; the fields are those of :class:`channelfm.tracing.Tracer`.
+    """How paths are found; the fields are those of :class:`channelfm.tracing.Tracer`. With ``diffraction``, paths pass
+    over up to ``max_depth`` edges.
 
     ``lattice_m`` traces only points this far apart along each track and interpolates path by path between them: for
     sequences of milliseconds (see :func:`channelfm.tracing.sequences.trace_sequence`).

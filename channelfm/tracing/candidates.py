@@ -18,17 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channelfm.tracing.chains import DIFFRACTION, DIFFUSE, REFRACTION, SPECULAR, Chains, Mirrors, Triangles
-from channelfm.tracing.edges import Edges
-from channelfm.tracing.rays import RayCaster, sphere_lattice
+from channelfm.tracing.edges import LIFT_M, Edges
+from channelfm.tracing.rays import ONWARD_M, RayCaster, sphere_lattice
 from channelfm.tracing.scatterers import Scatterers
 from channelfm.tracing.settings import Settings
+from channelfm.tracing.skylines import Skylines
 
 Float = NDArray[np.float64]
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 _BEYOND_M = 0.5  # rays towards a mirror go on a little: rounding must not let them end before it
-_ONWARD_M = 2e-3  # a ray that goes on behind a wall starts this far beyond it
 _RAYS_AT_ONCE, _FEW_NEW = 250_000, 0.01  # a batch, and the share of new sequences that is not worth another
 _TRIPLES_AT_ONCE = 1 << 18
 
@@ -100,6 +100,11 @@ class Found:
         """The chains that a NumPy index picks."""
         return Found(self.user[index], self.chains.select(index))
 
+    @classmethod
+    def joined(cls, parts: list[Found]) -> Found:
+        """All chains of several sets, one after the other."""
+        return cls(np.concatenate([part.user for part in parts]), Chains.joined([part.chains for part in parts]))
+
 
 class Candidates:
     """All candidate chains between any user and one array."""
@@ -118,7 +123,7 @@ class Candidates:
         for beams in self._beams:
             user, row = beams.serving(users)
             parts.append(self._open(users, user, beams.planes[row]))
-        return Found(np.concatenate([part.user for part in parts]), Chains.joined([part.chains for part in parts]))
+        return Found.joined(parts)
 
     def _open(self, users: Float, user: Index, planes: Index) -> Found:
         """Which of the rows (user [N], planes [N, k]) are open to an anchor, with the walls on their way."""
@@ -140,35 +145,57 @@ class Candidates:
         _, first = np.unique(seen[:, : bounces + 2], axis=0, return_index=True)
         first = first[(seen[first, 1 : bounces + 2] > 0).any(axis=1) | (bounces > 0)]
         row, walls, triangle = seen[first, 0], seen[first, 1 : bounces + 2], seen[first, bounces + 2 :]
-        return Found(user[row], self._chains(walls, np.full(bounces, SPECULAR), triangle, np.full(len(row), -1)))
+        return Found(user[row], self._chains(walls, np.full(bounces, SPECULAR), triangle, np.full(triangle.shape, -1)))
 
     def diffracted(self, users: Float, edges: Edges) -> Found:
         """Chains of one diffraction, with walls before and after it, that are open to an anchor."""
         hits = [edges.diffracting(user, self._view.centre, self._view.reach_m) for user in users]
         user, edge = np.repeat(np.arange(len(users)), [len(hit) for hit in hits]), np.concatenate(hits)
+        wedges, start = edges.select(edge), users[user]
         lines = [np.zeros((0, 3), np.int64)]  # row, walls on both legs
         for anchor in self._view.anchors:
-            wedges, start, end = edges.select(edge), users[user], np.broadcast_to(anchor, (len(user), 3))
+            end = np.broadcast_to(anchor, start.shape)
             place = wedges.places(start, end)
             row = np.flatnonzero((place > 0.0) & (place < wedges.length) & wedges.outside(end))
-            stops = np.stack([start, wedges.points(start, end), end], axis=1)[row]
+            stops = np.stack([start, wedges.points(place) + LIFT_M * wedges.outwards, end], axis=1)[row]
             kept, walls, _ = self._walls(stops, np.full((len(row), 1), -1))
             lines.append(np.column_stack([row[kept], walls]))
         seen = np.unique(np.concatenate(lines), axis=0)
-        row = seen[:, 0]
-        kinds, triangle = np.array([DIFFRACTION]), edges.near_triangle[edge[row], None]
-        return Found(user[row], self._chains(seen[:, 1:], kinds, triangle, edge[row]))
+        row, walls = seen[:, 0], seen[:, 1:]
+        site = edge[row, None]
+        return Found(user[row], self._chains(walls, np.array([DIFFRACTION]), edges.near_triangle[site], site))
+
+    def over_roofs(self, users: Float, ends: Float, edges: Edges, skylines: Skylines) -> Found:
+        """Chains of two and more diffractions from users [U, 3] to any of ends [N, 3]; whether they are open is not
+        tested."""
+        strings = [set().union(*(skylines.strings(user, end) for end in ends)) for user in users]
+        parts = [Found(np.zeros(0, np.int64), Chains.empty(0, self._depth))]
+        for count in range(2, self._depth + 1):
+            listed = [
+                (user, string)
+                for user, of_user in enumerate(strings)
+                for string in sorted(of_user)
+                if len(string) == count
+            ]
+            if listed:
+                site = np.array([string for _, string in listed])
+                walls, kinds = np.zeros((len(site), count + 1), np.int64), np.full(count, DIFFRACTION)
+                chains = self._chains(walls, kinds, edges.near_triangle[site], site)
+                parts.append(Found(np.array([user for user, _ in listed]), chains))
+        return Found.joined(parts)
 
     def scattered(self, users: Float, scatterers: Scatterers) -> Found:
         """Chains of one diffuse reflection at scatterers that face the user; whether they are open is not tested."""
         user, scatterer = scatterers.facing(users)
-        walls, triangle = np.zeros((len(user), 2), np.int64), scatterers.triangle[scatterer, None]
-        return Found(user, self._chains(walls, np.array([DIFFUSE]), triangle, scatterer))
+        walls, site = np.zeros((len(user), 2), np.int64), scatterer[:, None]
+        return Found(user, self._chains(walls, np.array([DIFFUSE]), scatterers.triangle[site], site))
 
     def _chains(self, walls: Index, between: Index, triangle: Index, site: Index) -> Chains:
-        """Chains with walls [N, k + 1] on their legs and interactions ``between`` [k] them, on triangles [N, k]."""
+        """Chains with walls [N, k + 1] on their legs and interactions ``between`` [k] them, on triangles and at sites
+        [N, k]."""
         kinds = np.zeros((len(walls), max(1, self._depth)), np.int64)
-        touched, place, number = np.zeros_like(kinds), np.zeros(len(walls), np.int64), np.arange(len(walls))
+        touched, sites = np.zeros_like(kinds), np.full_like(kinds, -1)
+        place, number = np.zeros(len(walls), np.int64), np.arange(len(walls))
         for leg in range(walls.shape[1]):
             for wall in range(int(walls[:, leg].max(initial=0))):
                 more = walls[:, leg] > wall
@@ -176,8 +203,9 @@ class Candidates:
                 place += more
             if leg < len(between):
                 kinds[number, place], touched[number, place] = between[leg], triangle[:, leg]
+                sites[number, place] = site[:, leg]
                 place += 1
-        return Chains(kinds, touched, site)
+        return Chains(kinds, touched, sites)
 
     def _walls(self, stops: Float, planes: Index) -> tuple[Index, Index, Index]:
         """Which rows are open, and of these the walls on each leg int64 [O, k + 1] and the triangle hit on each
@@ -216,7 +244,7 @@ class Candidates:
             arrived = plane == ahead[active]
             mirror[active[arrived]] = hit[arrived]
             walls[active] += ~arrived & (plane != behind[active])
-            travelled[active] += distance + _ONWARD_M
+            travelled[active] += distance + ONWARD_M
             active = active[~arrived & (walls[active] <= allowed[active]) & (travelled[active] < length[active])]
         walls[(walls > allowed) | ((ahead >= 0) & (mirror < 0))] = -1
         return walls, mirror

@@ -30,6 +30,9 @@ class Triangles:
     first: dict[int, int]
     plane: Index
 
+    def __len__(self) -> int:
+        return len(self.plane)
+
     @classmethod
     def of_meshes(cls, shapes: list[int], corners: list[Float]) -> Triangles:
         """Triangles of several meshes, given each mesh's number and the corners [f, 3, 3] of its faces."""
@@ -113,8 +116,8 @@ class Chains:
     """Chains of interactions from a user to the array.
 
     ``kinds`` int64 [K, D] are Sionna's interaction codes (0 = none), ``triangle`` int64 [K, D] a triangle of each
-    interaction (of a refraction any will do: it bends no ray); ``site`` int64 [K] is the edge or the scatterer of a
-    chain that has one, else -1.
+    interaction (of a refraction any will do: it bends no ray); ``site`` int64 [K, D] is the edge of a diffraction or
+    the scatterer of a diffuse reflection, else -1.
     """
 
     kinds: Index
@@ -132,7 +135,7 @@ class Chains:
     def empty(cls, count: int, depth: int) -> Chains:
         """Chains without interactions: lines of sight."""
         shape = (count, max(1, depth))
-        return cls(np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(count, -1))
+        return cls(np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, -1))
 
     @classmethod
     def joined(cls, parts: list[Chains]) -> Chains:
@@ -189,3 +192,10 @@ def _coplanar(corners: Float) -> Index:
     leading = np.take_along_axis(normal, np.abs(normal).argmax(axis=1)[:, None], axis=1)
     plane = np.round(np.concatenate([normal, offset], axis=1) * np.sign(leading) * _ROUNDING)
     return np.unique(plane, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def reference_lanes(valid: NDArray[np.bool_], elements: Endpoints) -> NDArray[np.intp]:
+    """Of the flattened pairs of chain [R] and element [E], that of each chain's reference element: the last one where
+    the path reaches it (``valid`` [R, E]), else the nearest to it that is reached."""
+    distance = np.linalg.norm(elements.positions_m - elements.positions_m[-1], axis=1)
+    return np.asarray(np.arange(len(valid)) * len(elements) + np.where(valid, distance, np.inf).argmin(axis=1))

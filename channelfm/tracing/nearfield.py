@@ -19,10 +19,11 @@ from channelfm.arrays import UPA
 from channelfm.records import Paths, Scene, Trajectory
 from channelfm.tracing.antennas import look_at_angles
 from channelfm.tracing.candidates import ArrayView, Candidates, Found
-from channelfm.tracing.chains import Chains, Endpoints
+from channelfm.tracing.chains import DIFFRACTION, Chains, Endpoints, Solution
 from channelfm.tracing.scatterers import SCATTERING_NOTE, Scatterers
 from channelfm.tracing.settings import Settings
 from channelfm.tracing.sionna import SionnaScene
+from channelfm.tracing.skylines import Skylines
 from channelfm.units import SPEED_OF_LIGHT
 
 Float = NDArray[np.float64]
@@ -31,6 +32,7 @@ ANCHOR_SPACING_M = 0.35  # an edge's shadow on the array is seen if it is wider 
 SCATTERING_RAYS = 4_000  # from the array, one patch of surface each
 MOST_OF_A_KIND = 64  # diffracted, and scattered, paths of one user
 _PAIRS_AT_ONCE = 1 << 19  # of chain and element: bounds the memory of one call of the solver to about 400 MB
+_LIKE_SEVERAL_EDGES = 8  # chains over one edge take as much memory as one over several
 _USERS_AT_ONCE = 64
 _SAME_POINT_M = 0.02  # interaction points nearer than this belong to one path
 
@@ -43,7 +45,14 @@ class NearFieldTracer:
 
     def __init__(self, scene: Scene, array: UPA, settings: Settings) -> None:
         self.array, self._settings = array, settings
-        self._scene = SionnaScene(scene, array.carrier_hz, settings.max_depth, settings.diffraction, settings.diffuse)
+        self._scene = SionnaScene(
+            scene,
+            array.carrier_hz,
+            settings.max_depth,
+            refraction=settings.refraction,
+            diffraction=settings.diffraction,
+            diffuse=settings.diffuse,
+        )
         self._patterns = (
             self._scene.pattern(settings.user_pattern, settings.user_polarization),
             self._scene.pattern(array.pattern, array.polarization),
@@ -61,6 +70,8 @@ class NearFieldTracer:
         self._centre = _array_end(array, centre[None])
         corners = array.element_positions[anchor_elements(array, max(array.aperture_m, array.spacing_m))]
         self._outline = _array_end(array, np.vstack([corners, centre]))
+        if self._scene.edge_solver is not None:
+            self._skylines = Skylines(self._scene.edge_solver.edges, array.wavelength_m, settings.max_depth)
         beyond = settings.plane_wave_beyond
         self._plane_wave_m = np.inf if beyond is None else beyond * array.rayleigh_distance_m
 
@@ -80,9 +91,12 @@ class NearFieldTracer:
         users = Endpoints(group.positions_m, looks, group.velocities_mps)
         direct = Found(np.arange(len(users)), Chains.empty(len(users), self._settings.max_depth))
         kinds = [direct, self._candidates.find(users.positions_m)]
-        edges, scatterers = self._scene.solver.edges, self._scene.solver.scatterers
-        if edges is not None and self._settings.max_depth > 0:
-            kinds.append(self._strongest(users, self._candidates.diffracted(users.positions_m, edges)))
+        over_edges, scatterers = self._scene.edge_solver, self._scene.solver.scatterers
+        if over_edges is not None and self._settings.max_depth > 0:
+            single = self._candidates.diffracted(users.positions_m, over_edges.edges)
+            ends = (self._outline if self.array.aperture_m > ANCHOR_SPACING_M else self._centre).positions_m
+            several = self._candidates.over_roofs(users.positions_m, ends, over_edges.edges, self._skylines)
+            kinds += _by_edges(self._strongest(users, Found.joined([single, several])))
         if scatterers is not None and self._settings.max_depth > 0:
             kinds.append(self._strongest(users, self._candidates.scattered(users.positions_m, scatterers)))
         far = np.linalg.norm(users.positions_m - centre, axis=1) > self._plane_wave_m
@@ -94,28 +108,32 @@ class NearFieldTracer:
 
     def _strongest(self, users: Endpoints, found: Found) -> Found:
         """The strongest chains of each user as centre and corners of the array see them, ``MOST_OF_A_KIND`` at most."""
-        power = np.zeros(len(found.user))
-        at_once = _PAIRS_AT_ONCE // len(self._outline)
-        for start in range(0, len(power), at_once):
-            some = slice(start, start + at_once)
-            piece = found.select(some)
-            solution = self._scene.solver.solve(piece.chains, piece.user, users, self._outline, self._patterns)
+        pieces = [piece for alike in _by_edges(found) for piece in _pieces(alike, len(self._outline))]
+        powers = [np.zeros(0)]
+        for piece in pieces:
+            solution = self._solution(users, piece.user, piece.chains, self._outline)
             seen = np.where(solution.valid, np.sum(np.abs(solution.gain) ** 2, axis=1), 0.0)
-            power[some] = seen.max(axis=1)
+            powers.append(seen.max(axis=1))
+        found, power = Found.joined(pieces) if pieces else found, np.concatenate(powers)
         order = np.lexsort([-power, found.user])
         first = np.searchsorted(found.user[order], found.user[order])
         order = order[np.arange(len(order)) - first < MOST_OF_A_KIND]
         return found.select(order[power[order] > 0.0])
 
+    def _solution(self, users: Endpoints, user: NDArray[np.intp], chains: Chains, elements: Endpoints) -> Solution:
+        """Chains that pass over one number of edges, or over none, solved by who knows them."""
+        over_edges = bool((chains.kinds[:1] == DIFFRACTION).any())
+        solver = self._scene.edge_solver if over_edges else self._scene.solver
+        assert solver is not None
+        return solver.solve(chains, user, users, elements, self._patterns)
+
     def _solved(self, users: Endpoints, found: Found, elements: Endpoints) -> list[_Rows]:
         """Chains of users at the array's end: all elements, or its centre alone for plane waves."""
-        at_once = max(1, _PAIRS_AT_ONCE // len(elements))
-        pieces = [found.select(slice(start, start + at_once)) for start in range(0, len(found.user), at_once)]
-        return [self._piece(users, piece.user, piece.chains, elements) for piece in pieces]
+        return [self._piece(users, piece.user, piece.chains, elements) for piece in _pieces(found, len(elements))]
 
     def _piece(self, users: Endpoints, user: NDArray[np.intp], chains: Chains, elements: Endpoints) -> _Rows:
         """One call of the solver, with every polarisation's antennas side by side."""
-        solution = self._scene.solver.solve(chains, user, users, elements, self._patterns)
+        solution = self._solution(users, user, chains, elements)
         count, antennas = len(user), self.array.num_elements
         valid, delay = solution.valid, solution.length_m / SPEED_OF_LIGHT
         doppler, gain = solution.closing_mps / self.array.wavelength_m, solution.gain
@@ -171,6 +189,7 @@ class NearFieldTracer:
             carrier_hz=self.array.carrier_hz,
             method="near-field",
             materials=dict(self._scene.material_notes),
+            array=self.array,
         )
 
 
@@ -196,6 +215,19 @@ def anchor_elements(array: UPA, spacing_m: float = ANCHOR_SPACING_M) -> NDArray[
         for count in (array.rows, array.cols)
     )
     return np.asarray((row[:, None] * array.cols + col[None, :]).ravel().astype(np.intp))
+
+
+def _pieces(found: Found, elements: int) -> list[Found]:
+    """Chains, all over equally many edges, in sets that the solver can hold with so many elements."""
+    several = int((found.chains.kinds[:1] == DIFFRACTION).sum()) > 1
+    at_once = max(1, _PAIRS_AT_ONCE // elements // (_LIKE_SEVERAL_EDGES if several else 1))
+    return [found.select(slice(start, start + at_once)) for start in range(0, len(found.user), at_once)]
+
+
+def _by_edges(found: Found) -> list[Found]:
+    """Chains sorted into sets that pass over equally many edges."""
+    edges = (found.chains.kinds == DIFFRACTION).sum(axis=1)
+    return [found.select(edges == count) for count in np.unique(edges)]
 
 
 def _array_end(array: UPA, positions: Float) -> Endpoints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,18 @@ from channelfm.tracing.chains import Triangles
 
 Float = NDArray[np.float64]
 Index = NDArray[np.int64]
+
+ONWARD_M = 2e-3  # a ray that goes on behind a wall starts this far beyond it
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The ray tracer's modules, and its record of paths."""
+
+    rt: Any
+    mitsuba: Any
+    drjit: Any
+    paths_buffer: Any
 
 
 class RayCaster:
@@ -31,7 +44,7 @@ class RayCaster:
         ray = self._mi.Ray3f(self.points(start), self.points(direction))
         ray.maxt = self._mi.Float(reach.astype(np.float32))
         hit = self._scene.ray_intersect(ray, coherent=False, ray_flags=self._mi.RayFlags.Minimal, active=True)
-        row = self._rows(hit)
+        row = self.rows(hit)
         distance = self._dr.select(hit.is_valid(), hit.t, 0.0)
         self._dr.eval(row, distance)
         return np.asarray(distance).astype(np.float64), np.asarray(row).astype(np.int64)
@@ -46,13 +59,13 @@ class RayCaster:
         for letter in word:
             hit = self._scene.ray_intersect(ray, coherent=True, ray_flags=self._mi.RayFlags.Minimal, active=inside)
             inside = inside & hit.is_valid()
-            rows.append(self._dr.select(inside, self._rows(hit), -1))
+            rows.append(self._dr.select(inside, self.rows(hit), -1))
             onward = ray.d if letter == "T" else ray.d - 2.0 * self._dr.dot(ray.d, hit.n) * hit.n
             ray = hit.spawn_ray(onward)
         self._dr.eval(*rows)
         return np.stack([np.asarray(row) for row in rows], axis=1).astype(np.int64)
 
-    def _rows(self, hit: Any) -> Any:
+    def rows(self, hit: Any) -> Any:
         """Rows of the triangles hit, -1 where nothing is."""
         shape = self._dr.reinterpret_array(self._mi.UInt32, hit.shape)
         row = self._dr.gather(self._mi.UInt32, self._first, shape, hit.is_valid()) + hit.prim_index

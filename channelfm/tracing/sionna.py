@@ -17,20 +17,23 @@ from channelfm.errors import DependencyError
 from channelfm.records import Scene
 from channelfm.scenes.materials import electromagnetic_properties
 from channelfm.tracing.chains import Triangles
+from channelfm.tracing.diffraction import EdgeSolver
 from channelfm.tracing.edges import Edges
-from channelfm.tracing.fresnel import DEFAULT_THICKNESS_M
+from channelfm.tracing.fresnel import DEFAULT_THICKNESS_M, complex_permittivity
 from channelfm.tracing.llvm import activate, find_llvm
-from channelfm.tracing.rays import RayCaster
+from channelfm.tracing.rays import Backend, RayCaster
 from channelfm.tracing.scatterers import (
     DIRECTIVITY,
     SCATTERING_COEFFICIENT,
     SMOOTH_COEFFICIENT,
     SMOOTH_MATERIALS,
 )
-from channelfm.tracing.solver import Backend, ChainSolver
+from channelfm.tracing.solver import ChainSolver
+from channelfm.tracing.wedges import Surfaces
 from channelfm.units import wavelength
 
 SUPPORTED_RELEASE = "2.2.0"
+_MESH_OF = "all-"  # before a material: the name of the mesh of all that is made of it
 PATTERNS = {"isotropic": "iso", "dipole": "dipole", "tr38901": "tr38901"}  # Sionna's names
 
 
@@ -72,6 +75,17 @@ def _floors(scene: Scene) -> NDArray[np.bool_]:
     return np.asarray((kind == "building") & (heights == ground.flat[0]).all(axis=1))
 
 
+def _material_of_face(scene: Scene) -> NDArray[np.str_]:
+    """Material [F] of each face, "" for those that are left out."""
+    material = np.array([item.material for item in scene.objects])[scene.face_object]
+    material[_floors(scene)] = ""
+    return material
+
+
+def _scattering_coefficient(material: str) -> float:
+    return SMOOTH_COEFFICIENT if material in SMOOTH_MATERIALS else SCATTERING_COEFFICIENT
+
+
 def _has_cuda() -> bool:
     import ctypes
 
@@ -88,10 +102,18 @@ class SionnaScene:
 
     All meshes of one material are merged into one, which makes tracing about ten times faster than one object per
     building: chains are told apart by planes, not by objects. ``material_notes`` lists every material that is used
-    outside its ITU-R P.2040 range, with the policy applied."""
+    outside its ITU-R P.2040 range, with the policy applied. ``solver`` solves all chains but those over edges, and
+    ``edge_solver`` these, None without diffraction or edges."""
 
     def __init__(
-        self, scene: Scene, carrier_hz: float, max_depth: int, diffraction: bool = False, diffuse: bool = False
+        self,
+        scene: Scene,
+        carrier_hz: float,
+        max_depth: int,
+        *,
+        refraction: bool = True,
+        diffraction: bool = False,
+        diffuse: bool = False,
     ) -> None:
         self._rt = import_sionna()
         import drjit
@@ -106,17 +128,16 @@ class SionnaScene:
         self._scene.frequency = carrier_hz  # before the materials are built: slabs are measured in wavelengths
         self._scene.edit(add=self._meshes_by_material(scene, carrier_hz))
         self.triangles = self._triangles()
-        edges = Edges.of(self.triangles) if diffraction else None
-        self.rays = RayCaster(mitsuba, drjit, self._scene.mi_scene, self.triangles)
-        self.solver = ChainSolver(
-            Backend(self._rt, mitsuba, drjit, PathsBuffer),
-            self._scene.mi_scene,
-            self.rays,
-            self.triangles,
-            edges if edges else None,
-            wavelength(carrier_hz),
-            max_depth,
-        )
+        backend, mi_scene = Backend(self._rt, mitsuba, drjit, PathsBuffer), self._scene.mi_scene
+        self.rays = RayCaster(mitsuba, drjit, mi_scene, self.triangles)
+        self.solver = ChainSolver(backend, mi_scene, self.rays, self.triangles, wavelength(carrier_hz), max_depth)
+        self.edge_solver: EdgeSolver | None = None
+        edges = Edges.of(self.triangles, self.rays, self._ground(scene)) if diffraction else None
+        if edges:
+            surfaces, through = self._surfaces(carrier_hz), refraction and max_depth > 1
+            self.edge_solver = EdgeSolver(
+                backend, mi_scene, self.rays, edges, surfaces, wavelength(carrier_hz), through
+            )
 
     def _triangles(self) -> Triangles:
         """All triangles of the scene as the tracer numbers them: by mesh, and within the mesh."""
@@ -129,10 +150,37 @@ class SionnaScene:
             shapes.append(int(np.asarray(pointer)[0]))
         return Triangles.of_meshes(shapes, corners)
 
+    def _meshes(self) -> list[str]:
+        """The materials of the tracer's meshes, in its order."""
+        return [name.removeprefix(_MESH_OF) for name in self._scene.objects]
+
+    def _ground(self, scene: Scene) -> NDArray[np.bool_]:
+        """bool [F]: whether a triangle, as the tracer numbers them, is of the ground."""
+        ground = np.array([item.kind == "ground" for item in scene.objects])[scene.face_object]
+        material = _material_of_face(scene)
+        return np.concatenate([ground[material == name] for name in self._meshes()])
+
+    def _surfaces(self, carrier_hz: float) -> Surfaces:
+        """The materials of all triangles, as reflections and refractions have them."""
+        names = self._meshes()
+        properties = [electromagnetic_properties(name, carrier_hz) for name in names]
+        scattered = np.array([_scattering_coefficient(name) if self._diffuse else 0.0 for name in names])
+        return Surfaces(
+            permittivity=np.array(
+                [
+                    complex_permittivity(item.relative_permittivity, item.conductivity_s_per_m, carrier_hz)
+                    for item in properties
+                ]
+            ),
+            thickness_m=np.full(len(names), DEFAULT_THICKNESS_M),
+            specular=np.sqrt(1.0 - scattered**2),
+            of_triangle=np.searchsorted(list(self.triangles.first.values()), np.arange(len(self.triangles)), "right")
+            - 1,
+        )
+
     def _meshes_by_material(self, scene: Scene, carrier_hz: float) -> list[Any]:
         """One Sionna object per material, with explicit permittivity and conductivity at the carrier."""
-        material_of_face = np.array([item.material for item in scene.objects])[scene.face_object]
-        material_of_face[_floors(scene)] = ""
+        material_of_face = _material_of_face(scene)
         objects = []
         for material in np.unique(material_of_face[material_of_face != ""]):
             properties = electromagnetic_properties(str(material), carrier_hz)
@@ -145,17 +193,18 @@ class SionnaScene:
             parameters["vertex_positions"] = scene.vertices[used].astype(np.float32).ravel()
             parameters["faces"] = renumbered.astype(np.uint32).ravel()
             parameters.update()
-            coefficient = SMOOTH_COEFFICIENT if material in SMOOTH_MATERIALS else SCATTERING_COEFFICIENT
             radio_material = self._rt.RadioMaterial(
                 f"{material}-at-carrier",
                 thickness=DEFAULT_THICKNESS_M,
                 relative_permittivity=properties.relative_permittivity,
                 conductivity=properties.conductivity_s_per_m,
-                scattering_coefficient=coefficient if self._diffuse else 0.0,
+                scattering_coefficient=_scattering_coefficient(material) if self._diffuse else 0.0,
                 scattering_pattern="directive",
                 alpha_r=DIRECTIVITY,
             )
-            objects.append(self._rt.SceneObject(mi_mesh=mesh, name=f"all-{material}", radio_material=radio_material))
+            objects.append(
+                self._rt.SceneObject(mi_mesh=mesh, name=f"{_MESH_OF}{material}", radio_material=radio_material)
+            )
         return objects
 
     def pattern(self, name: ElementPattern, polarization: Polarization) -> Any:
@@ -203,7 +252,6 @@ class SionnaScene:
                 samples_per_src=rays,
                 synthetic_array=plane_wave,
                 refraction=refraction,
-                diffraction=self.solver.edges is not None,
             )
             real, imaginary = (np.asarray(part)[0, :, 0, 0, :] for part in paths.a)
             delay = np.asarray(paths.tau).astype(np.float64)

@@ -7,33 +7,20 @@ are private parts of Sionna RT; ``channelfm.tracing.sionna`` checks the release 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.tracing.chains import DIFFRACTION, DIFFUSE, Chains, Endpoints, Solution, Triangles
-from channelfm.tracing.edges import Edges
-from channelfm.tracing.rays import RayCaster
+from channelfm.tracing.chains import DIFFUSE, Chains, Endpoints, Solution, Triangles, reference_lanes
+from channelfm.tracing.rays import Backend, RayCaster
 from channelfm.tracing.scatterers import Scatterers
 
 
-@dataclass(frozen=True)
-class Backend:
-    """The ray tracer's modules, and its record of paths."""
-
-    rt: Any
-    mitsuba: Any
-    drjit: Any
-    paths_buffer: Any
-
-
 class ChainSolver:
-    """Solves chains in one scene at one wavelength.
+    """Solves chains of reflections, refractions and diffuse reflections in one scene at one wavelength.
 
-    ``edges`` are those that diffract, None for no diffraction; ``scatterers``, those of diffuse reflections, are set
-    by who knows the array.
+    ``scatterers``, those of diffuse reflections, are set by who knows the array.
     """
 
     scatterers: Scatterers | None = None
@@ -44,7 +31,6 @@ class ChainSolver:
         mi_scene: Any,
         rays: RayCaster,
         triangles: Triangles,
-        edges: Edges | None,
         wavelength_m: float,
         max_depth: int,
     ) -> None:
@@ -55,7 +41,7 @@ class ChainSolver:
             backend.paths_buffer,
         )
         self._mi_scene, self._wavelength, self.max_depth = mi_scene, wavelength_m, max_depth
-        self.rays, self.triangles, self.edges = rays, triangles, edges
+        self.rays, self.triangles = rays, triangles
         self._solver = self._rt.PathSolver()
 
     def solve(
@@ -106,7 +92,8 @@ class ChainSolver:
         """Single diffuse reflections at the scatterers of the chains, valid where both legs are free."""
         assert self.scatterers is not None
         dr, mi = self._dr, self._mi
-        points, normals = self.scatterers.points[chains.site], self.scatterers.normals[chains.site]
+        site = chains.site[:, 0]
+        points, normals = self.scatterers.points[site], self.scatterers.normals[site]
         place = dr.gather(mi.Point3f, self.rays.points(points + 1e-3 * normals), row)
         start = dr.gather(mi.Point3f, sources, buffer.source_indices)
         end = dr.gather(mi.Point3f, targets, buffer.target_indices)
@@ -118,7 +105,7 @@ class ChainSolver:
         buffer.set_k_tx(dr.normalize(place - start), True)
         buffer.set_k_rx(dr.normalize(place - end), True)
         # Sionna takes the solid angle of a ray tube as 4 pi over (rays x probability): one ray, of the right share
-        share = 4.0 * np.pi / self.scatterers.solid_angles(users.positions_m[user], chains.site)
+        share = 4.0 * np.pi / self.scatterers.solid_angles(users.positions_m[user], site)
         depth = buffer.depth_dim_size
         spread = dr.gather(mi.Float, mi.Float(np.repeat(share, depth).astype(np.float32)), self._entries(row, depth))
         buffer._probs = mi.TensorXf(spread, shape=buffer._probs.shape)
@@ -133,7 +120,7 @@ class ChainSolver:
         """The chains of the given rows to the given elements, ready for the image method."""
         dr, mi = self._dr, self._mi
         triangle = chains.triangle
-        buffer = self._paths_buffer(dr.width(row), self.max_depth, self.edges is not None)
+        buffer = self._paths_buffer(dr.width(row), self.max_depth, False)
         entry = self._entries(row, buffer.depth_dim_size)
 
         def spread(tensor: Any, example: Any, values: NDArray[Any]) -> Any:
@@ -150,30 +137,7 @@ class ChainSolver:
         buffer._vertices_x, buffer._vertices_y, buffer._vertices_z = (
             spread(mi.TensorXf, buffer._vertices_x, on_mirror[..., axis]) for axis in range(3)
         )
-        if self.edges is not None:
-            self._place_wedges(
-                buffer._diffracting_wedges,
-                self.edges.select(np.where(chains.kinds == DIFFRACTION, chains.site[:, None], 0).max(axis=1)),
-                row,
-            )
         return buffer
-
-    def _place_wedges(self, geometry: Any, wedges: Edges, row: Any) -> None:
-        """Write the wedge of every row's chain into Sionna's record of them; any wedge serves chains without one."""
-        dr, mi = self._dr, self._mi
-
-        def spread(values: NDArray[np.int64]) -> Any:
-            return dr.gather(mi.UInt32, mi.UInt32(values.astype(np.uint32)), row)
-
-        shape = self.triangles.shape[wedges.near_triangle]
-        geometry.shape = dr.reinterpret_array(mi.MeshPtr, spread(shape))
-        # a wedge of two meshes has no n-face in the first one, but only its normal is ever used
-        geometry.prim0 = spread(self.triangles.primitive[wedges.near_triangle])
-        geometry.primn = spread(self.triangles.primitive[wedges.far_triangle])
-        for name, values in (("o", wedges.origin), ("e_hat", wedges.along), ("n0", wedges.near), ("nn", wedges.far)):
-            vector = dr.gather(mi.Point3f, self.rays.points(values), row)
-            setattr(geometry, name, type(getattr(geometry, name))(vector))
-        geometry.length = dr.gather(mi.Float, mi.Float(wedges.length.astype(np.float32)), row)
 
     def _image(self, buffer: Any, sources: Any, targets: Any) -> Any:
         return self._solver._image_method(
@@ -181,7 +145,7 @@ class ChainSolver:
             paths=buffer,
             src_positions=sources,
             tgt_positions=targets,
-            diffraction=self.edges is not None,
+            diffraction=False,
             diffraction_lit_region=True,
         )
 
@@ -192,7 +156,7 @@ class ChainSolver:
             wavelength=self._wavelength,
             paths=buffer,
             samples_per_src=1,
-            diffraction=self.edges is not None,
+            diffraction=False,
             src_positions=sources,
             tgt_positions=targets,
             src_orientations=self.rays.points(users.orientations_rad),
@@ -221,8 +185,7 @@ class ChainSolver:
             return np.asarray(values)[:kept].reshape(shape)
 
         valid = grid(buffer.valid).astype(bool)
-        distance = np.linalg.norm(elements.positions_m - elements.positions_m[-1], axis=1)
-        reference = np.arange(rows) * len(elements) + np.where(valid, distance, np.inf).argmin(axis=1)
+        reference = reference_lanes(valid, elements)
         depth = buffer.depth_dim_size
         points = np.stack([np.asarray(axis)[: kept * depth].reshape(kept, depth)[reference] for axis in vertices], -1)
         departure, arrival = (np.asarray(k).T[reference].astype(np.float64) for k in (buffer.k_tx, buffer.k_rx))

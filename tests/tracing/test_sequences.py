@@ -383,8 +383,9 @@ def test_lives_of_made_up_paths():
 
 @pytest.mark.rt
 @pytest.mark.usefixtures("sionna_rt")
-def test_traced_by_sionna_with_a_diffracted_path(tiny_scene):
-    """In the shadow of the box only refraction and diffraction reach the user; the image of the latter moves."""
+@pytest.mark.parametrize(("start", "edges"), [((70, 14, 6), 1), ((75, -5, 6), 2)])
+def test_traced_by_sionna_with_diffracted_paths(tiny_scene, start, edges):
+    """Behind the box only refraction, and diffraction by a corner or over the roof, reach the user."""
 
     @dataclasses.dataclass
     class Sionna:
@@ -394,7 +395,7 @@ def test_traced_by_sionna_with_a_diffracted_path(tiny_scene):
             return trace_verb(tiny_scene, trajectory, self.array, 2, diffraction=True, method="near-field")
 
     tracer = Sionna(array_at((0.0, 0.0, 10.0), 4, 4))
-    flight = straight((70, 14, 6), (0, 10, 0), frames=40)  # a corner of the box stands between
+    flight = straight(start, (0, 10, 0), frames=40)
     paths = trace_sequence(tracer, flight)
-    assert (paths.interactions == 8).any()
+    assert ((paths.interactions == 8).sum(axis=2) == edges).any()
     assert np.median(nmse_db(tracer, flight, paths)) < -50

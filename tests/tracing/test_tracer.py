@@ -197,7 +197,11 @@ def test_users_in_step_with_progress(tiny_scene):
     ("settings", "named"),
     [
         ({"user_polarization": "cross"}, "user_polarization"),
+        ({"user_polarization": "v"}, "user_polarization"),
+        ({"user_pattern": "iso"}, "user_pattern"),
+        ({"method": "image"}, "method"),
         ({"rays": 0}, "rays"),
+        ({"seed": -1}, "seed"),
         ({"plane_wave_beyond": 0.0}, "plane_wave_beyond"),
         ({"method": "images", "diffraction": True}, "diffraction"),
         ({"method": "images", "diffuse": True}, "diffuse"),
