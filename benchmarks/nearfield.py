@@ -4,8 +4,10 @@
 
 Part 1 times a flight at 64 x 64 elements (16 x 16 with --quick) against Sionna's own ``synthetic_array=False`` on
 a few of its positions, with a tenth of its default rays; each side runs in a process of its own, so that its peak
-memory is its own. Part 2 compares channels link by link on smaller arrays in two scenes, at all of Sionna's rays, with
-the plane-wave approximation for contrast; with --explain, every miss above -35 dB is listed path by path. Part 3, with
+memory is its own. Part 2 compares channels link by link on smaller arrays in two scenes, on a few elements of each, so
+that the reference drops no candidate: with four times Sionna's rays, and paths that it finds twice counted once. The
+plane-wave approximation stands beside for contrast. The worst link is explained path by path, and traced once more with
+four times as many rays. Part 3, with
 --recall, counts the chains that fewer rays and fewer anchors find among those that many find. Part 4 keeps tracing,
 synthesising and writing tracks to disk for some minutes, and measures links per second and memory. The last line is
 one JSON object.
@@ -21,6 +23,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +48,11 @@ from channelfm.units import SPEED_OF_LIGHT, power_to_db
 
 CARRIER_HZ = 7e9
 TIMED_RAYS, TIMED_CHAINS = 100_000, 5_000  # a tenth of Sionna's default rays, and twice the candidates they find
-COMPARED_RAYS, COMPARED_CHAINS = 1_000_000, 100_000  # enough candidates per element that none is dropped
+COMPARED_RAYS, COMPARED_CHAINS = 4_000_000, 500_000  # many times the candidates that an element has
+COMPARED_ELEMENTS = 8
+MORE_RAYS = 16_000_000  # for the worst link
 LINKS_PER_SCENE = 1_000
-EXPLAINED_DB = -35.0
+ONE_PATH_M = 0.01  # lengths that differ by less are one path's
 FULL_RAYS, DEFAULT_RAYS = 8_000_000, 2_000_000
 MUNICH_BOUNDS = (-120.0, -150.0, 200.0, 150.0)
 
@@ -54,7 +61,6 @@ def main() -> None:
     """Run both parts, or one side of part 1 in a child process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small arrays and few links, about three minutes")
-    parser.add_argument("--explain", action="store_true", help="list the paths that differ where a link misses -35 dB")
     parser.add_argument("--recall", action="store_true", help="count the chains that few rays and anchors miss")
     parser.add_argument("--minutes", type=float, default=0.5, help="how long to keep tracing (0.5)")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
@@ -77,7 +83,7 @@ def main() -> None:
     print(f"{sustained['links']} more links, track after track, traced, synthesised and")
     print(f"written to disk at {sustained['links_per_s']:.1f} links/s; peak memory {sustained['peak_start_mb']:.0f} MB")
     print(f"after the first track, {sustained['peak_end_mb']:.0f} MB after the last\n")
-    errors = _agreement(options.quick, options.explain)
+    errors = _agreement(options.quick)
     recall = _recall(options.quick) if options.recall else {}
     summary = {
         "ratio": round(ratio, 1),
@@ -137,10 +143,10 @@ def _time_rival(options: argparse.Namespace) -> dict[str, float]:
     scene, array, flight = _timed_flight(options.quick)
     tracer = SionnaScene(scene, CARRIER_HZ, 3)
     positions = flight.positions_m[:: len(flight) // 3][:3]
-    _every_element(tracer, array, positions[0], TIMED_RAYS, TIMED_CHAINS)  # compiles the kernels
+    _every_element(tracer, array, positions[0], TIMED_CHAINS, TIMED_RAYS)  # compiles the kernels
     start = time.perf_counter()
     for position in positions:
-        _every_element(tracer, array, position, TIMED_RAYS, TIMED_CHAINS)
+        _every_element(tracer, array, position, TIMED_CHAINS, TIMED_RAYS)
     milliseconds = (time.perf_counter() - start) * 1e3 / len(positions)
     return {"ms_per_link": milliseconds, "peak_mb": _peak_mb(), "links": len(positions)}
 
@@ -166,16 +172,40 @@ def _sustain(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _every_element(
-    tracer: SionnaScene, array: UPA, position: NDArray[np.float64], rays: int, chains: int, plane_wave: bool = False
+    tracer: SionnaScene,
+    array: UPA,
+    position: NDArray[np.float64],
+    chains: int,
+    rays: int,
+    elements: NDArray[np.intp] | None = None,
+    plane_wave: bool = False,
 ) -> tuple[NDArray[np.complex64], NDArray[np.float64]]:
+    """Gains and delays [M, P] of all elements, or some, with at most so many candidate chains for each."""
     look = np.array(look_at_angles(position, np.array(array.position)))
-    most = chains * (1 if plane_wave else array.num_elements)
-    return tracer.every_element(position, look, array, rays, most, plane_wave=plane_wave)
+    chosen = np.arange(array.num_elements) if elements is None else elements
+    most = chains * (1 if plane_wave else len(chosen))
+    return tracer.every_element(position, look, array, rays, most, elements=chosen, plane_wave=plane_wave)
 
 
-def _agreement(quick: bool, explain: bool) -> dict[str, list[float]]:
-    """NMSE [dB] of every link against tracing every element, for the near field and for plane waves."""
+@dataclass(frozen=True)
+class _Link:
+    """A compared link: its ``name``, the rival's call that gives ``theirs`` for a number of rays, and gains and delays
+    [M, P] of the same elements of either side."""
+
+    name: str
+    retrace: Callable[[int], tuple[NDArray[Any], NDArray[Any]]]
+    ours: tuple[NDArray[Any], NDArray[Any]]
+    theirs: tuple[NDArray[Any], NDArray[Any]]
+
+    @property
+    def error_db(self) -> float:
+        return _nmse_db(_sum(*self.ours), _sum(*self.theirs))
+
+
+def _agreement(quick: bool) -> dict[str, list[float]]:
+    """NMSE [dB] of every link against tracing element by element, for the near field and for plane waves."""
     errors: dict[str, list[float]] = {"near field": [], "plane wave": []}
+    links: list[_Link] = []
     print(f"{'scene':12}{'array':>8}{'link':>6}{'near field':>14}{'plane wave':>14}   [dB NMSE]")
     for scene, position, bounds in (
         (scenes.builtin("munich"), (8.5, 21.0, 60.0), MUNICH_BOUNDS),
@@ -185,20 +215,24 @@ def _agreement(quick: bool, explain: bool) -> dict[str, list[float]]:
         tracer = SionnaScene(scene, CARRIER_HZ, 3)
         for side in (8,) if quick else (8, 16):
             array = UPA(side, side, CARRIER_HZ, position)
+            some = np.linspace(0, array.num_elements - 1, COMPARED_ELEMENTS).astype(np.intp)
             paths = trace(scene, flight, array)
-            channels = synthesize(paths, array)[:, :, 0]
             for link, place in enumerate(flight.positions_m):
-                gain, delay = _every_element(tracer, array, place, COMPARED_RAYS, COMPARED_CHAINS)
-                reference = _sum(gain, delay)
-                plane = _sum(*_every_element(tracer, array, place, COMPARED_RAYS, COMPARED_CHAINS, plane_wave=True))
-                near_db, plane_db = _nmse_db(channels[link], reference), _nmse_db(plane, reference)
-                errors["near field"].append(near_db)
-                errors["plane wave"].append(plane_db)
+                rival = partial(_every_element, tracer, array, place, COMPARED_CHAINS, elements=some)
+                ours = paths.gain[link][:, some].T, paths.delay_s[link][:, some].T
+                compared = _Link(f"{scene.name}, {side}^2, link {link}", rival, ours, rival(COMPARED_RAYS))
+                plane = rival(COMPARED_RAYS, plane_wave=True)
+                errors["near field"].append(compared.error_db)
+                errors["plane wave"].append(_nmse_db(_sum(*plane), _sum(*compared.theirs)))
+                near_db, plane_db = (errors[kind][-1] for kind in ("near field", "plane wave"))
                 print(f"{scene.name:12}{side:>5}^2{link:>6}{near_db:>14.1f}{plane_db:>14.1f}", flush=True)
-                if explain and near_db > EXPLAINED_DB:
-                    _explain(gain[0], delay[0], paths.gain[link, :, 0], paths.delay_s[link, :, 0])
+                links.append(compared)
     print(f"median {np.median(errors['near field']):.1f}, worst {np.max(errors['near field']):.1f} dB; ", end="")
     print(f"plane wave: median {np.median(errors['plane wave']):.1f} dB\n")
+    worst = max(links, key=lambda link: link.error_db)
+    for rays, link in ((COMPARED_RAYS, worst), (MORE_RAYS, replace(worst, theirs=worst.retrace(MORE_RAYS)))):
+        print(f"worst link ({link.name}) against {rays / 1e6:.0f} million rays: {link.error_db:.1f} dB")
+        _explain(link)
     return errors
 
 
@@ -261,16 +295,31 @@ def _nmse_db(channel: NDArray[Any], reference: NDArray[Any]) -> float:
     return float(power_to_db(np.sum(np.abs(channel - reference) ** 2) / np.sum(np.abs(reference) ** 2)))
 
 
-def _explain(
-    their_gain: NDArray[Any], their_delay: NDArray[Any], our_gain: NDArray[Any], our_delay: NDArray[Any]
-) -> None:
-    """Paths of the first element that one side has and the other lacks: length [m] and gain [dB]."""
-    theirs = [(d * SPEED_OF_LIGHT, abs(g)) for g, d in zip(their_gain, their_delay, strict=True) if abs(g) > 0]
-    mine = [(d * SPEED_OF_LIGHT, abs(g)) for g, d in zip(our_gain, our_delay, strict=True) if abs(g) > 0]
-    for name, these, others in (("only the rival", theirs, mine), ("only this package", mine, theirs)):
-        for length, gain in these:
-            if not any(abs(length - other) < 0.01 for other, _ in others):
-                print(f"    {name} has a path of {length:.2f} m, {20 * np.log10(gain):.1f} dB")
+def _explain(link: _Link) -> None:
+    """What a link's error is made of, on the element where it is largest: the paths of one side alone, and those of
+    both by what they differ."""
+    channels = _sum(*link.ours), _sum(*link.theirs)
+    element = int(np.abs(channels[0] - channels[1]).argmax())
+    scale = float(np.sqrt(np.mean(np.abs(channels[1]) ** 2)))
+    sides = []
+    for gain, delay in (link.ours, link.theirs):
+        there = np.flatnonzero(np.abs(gain[element]) > 0)
+        order = there[np.argsort(delay[element, there])]
+        phasor = gain[element, order] * np.exp(-2j * np.pi * CARRIER_HZ * delay[element, order])
+        sides.append((delay[element, order] * SPEED_OF_LIGHT, phasor / scale))
+    print(f"element {element}, path by path, in dB of the channel:")
+    (length, mine), (their_length, theirs) = sides
+    same = np.abs(length[:, None] - their_length[None]) < ONE_PATH_M
+    for row, at in enumerate(length):
+        differs = f"error {_db(mine[row] - theirs[same[row]].sum()):.1f}" if same[row].any() else "ours only"
+        print(f"    {at:10.3f} m {_db(mine[row]):8.1f}, {differs}")
+    for at, wave in zip(their_length[~same.any(axis=0)], theirs[~same.any(axis=0)], strict=True):
+        print(f"    {at:10.3f} m {_db(wave):8.1f}, the rival's only")
+    print()
+
+
+def _db(wave: complex) -> float:
+    return float(power_to_db(abs(wave) ** 2))
 
 
 SIDES = {"ours": _time_ours, "rival": _time_rival, "sustained": _sustain}

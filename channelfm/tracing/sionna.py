@@ -220,6 +220,7 @@ class SionnaScene:
         rays: int,
         most_candidates: int,
         *,
+        elements: Any = slice(None),
         user_pattern: ElementPattern = "tr38901",
         refraction: bool = True,
         plane_wave: bool = False,
@@ -227,11 +228,13 @@ class SionnaScene:
         """Gains and delays [M, P] of one user by Sionna's public path solver, each element traced by itself.
 
         The reference of the near-field tracer (``synthetic_array=False``), slow by design: gain 0 and delay -1
-        where an element lacks a path. ``plane_wave`` asks for ``synthetic_array=True`` instead (delays equal for
-        all elements, phases within the gains).
+        where an element lacks a path. ``elements`` is a NumPy index of those to trace; the fewer, the fewer candidates
+        compete for the ``most_candidates`` that are kept of all. Paths that are found twice count once (see
+        :func:`_repeated`). ``plane_wave`` asks for ``synthetic_array=True`` instead (delays equal for all elements,
+        phases within the gains).
         """
         rt = self._rt
-        positions = (array.element_offsets @ array.rotation) / array.wavelength_m
+        positions = ((array.element_offsets @ array.rotation) / array.wavelength_m)[elements]
         element = rt.PlanarArray(
             num_rows=1, num_cols=1, pattern=PATTERNS[array.pattern], polarization=array.polarization
         )
@@ -256,7 +259,27 @@ class SionnaScene:
             real, imaginary = (np.asarray(part)[0, :, 0, 0, :] for part in paths.a)
             delay = np.asarray(paths.tau).astype(np.float64)
             delay = np.broadcast_to(delay[0, 0], real.shape) if plane_wave else delay[0, :, 0, 0, :]
+            chain = [np.asarray(part) for part in (paths.interactions, paths.objects, paths.primitives)]
         finally:
             self._scene.remove("user")
             self._scene.remove("base")
-        return (real + 1j * imaginary).astype(np.complex64), np.asarray(delay)
+        repeated = _repeated(*(part.reshape(self.max_depth, -1, real.shape[1]) for part in chain))
+        gain = np.where(repeated, 0.0, real + 1j * imaginary).astype(np.complex64)
+        return gain, np.where(repeated, -1.0, delay)
+
+
+def _repeated(interactions: NDArray[Any], objects: NDArray[Any], primitives: NDArray[Any]) -> NDArray[np.bool_]:
+    """bool [M, P]: whether an earlier path of an element has the same interactions with the same triangles [D, M, P],
+    and is that path once more.
+
+    Sionna tells candidates apart by planes rounded to 1 mm, but accepts for each of them any triangle whose image lies
+    within 1 cm of the one it looks for. Where the planes of two triangles are 1 to 5 mm apart, as those of neighbouring
+    walls in maps are, each of their reflections is found twice, as that of either.
+    """
+    repeated = np.zeros(interactions.shape[1:], np.bool_)
+    chains = np.concatenate([interactions, objects, primitives]).transpose(1, 2, 0)
+    for element, chain in enumerate(chains):
+        touched = np.flatnonzero(interactions[:, element].any(axis=0))  # neither empty slots nor the line of sight
+        first = np.unique(chain[touched], axis=0, return_index=True)[1]
+        repeated[element, np.setdiff1d(touched, touched[first])] = True
+    return repeated

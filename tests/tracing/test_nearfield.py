@@ -19,6 +19,7 @@ from channelfm.tracing.closed_forms import free_space_channel, two_ray_channel, 
 from channelfm.tracing.fresnel import DEFAULT_THICKNESS_M, complex_permittivity
 from channelfm.tracing.images import trace_images
 from channelfm.tracing.nearfield import _first_of_each_path, anchor_elements
+from channelfm.units import SPEED_OF_LIGHT
 
 pytestmark = [pytest.mark.rt, pytest.mark.usefixtures("sionna_rt")]
 
@@ -161,6 +162,23 @@ def test_near_field_agrees_with_tracing_every_element():
         reference = np.sum(gain * np.exp(-2j * np.pi * CARRIER_HZ * delay), axis=1)
         error = np.sum(np.abs(channel - reference) ** 2) / np.sum(np.abs(reference) ** 2)
         assert 10 * np.log10(error) < -35.0
+
+
+@pytest.mark.parametrize("gap", [0.002, 0.004, 0.02])
+def test_a_reflection_that_sionna_finds_twice_counts_once(gap):
+    """Two walls whose planes are 1 to 5 mm apart: either wall's reflection is found as that of the other, too."""
+    from channelfm.tracing.sionna import SionnaScene
+
+    walls = sheet((40, -20, 0), (0, 20, 0), (0, 0, 40)), sheet((40 + gap, 0, 0), (0, 20, 0), (0, 0, 40))
+    scene, array, user = scene_of_sheets(*walls, material="metal"), isotropic(1, 3), np.array([0.5, 8.0, 22.0])
+    look = np.array(look_at_angles(user, np.array(array.position)))
+    theirs = SionnaScene(scene, CARRIER_HZ, 1).every_element(user, look, array, 1_000_000, 100, elements=[0, 2])
+    ours = trace(scene, flight(user), array, max_depth=1, user_pattern="isotropic")
+    sources = user, [2 * (40 + gap) - 0.5, 8.0, 22.0]
+    for (gain, delay), elements in ((theirs, [0, 2]), ((ours.gain[0].T, ours.delay_s[0].T), [0, 1, 2])):
+        for of_gain, of_delay, place in zip(gain, delay, array.element_positions[elements], strict=True):
+            expected = [np.linalg.norm(place - source) for source in sources]
+            np.testing.assert_allclose(np.sort(of_delay[of_gain != 0]) * SPEED_OF_LIGHT, expected, atol=1e-4)
 
 
 def test_wall_hides_the_user_from_a_part_of_the_array():
