@@ -187,7 +187,7 @@ def import_(
 
 @app.command(epilog="Example: channelfm export data/mini --to npz --out export/mini")
 def export(
-    path: Annotated[Path, typer.Argument(metavar="DATASET", help="A data set's folder.")],
+    path: Annotated[Path, typer.Argument(metavar="DATASET", help="A data set's folder, or a packaged one.")],
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="npz or mat.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")],
 ) -> None:
@@ -200,7 +200,9 @@ def export(
 
 @app.command(epilog="Example: channelfm pretrain pretrain-cddim-demo --data data/mini --out runs/mini -s steps=500")
 def pretrain(
-    data: Annotated[list[Path], typer.Option(metavar="DATASET", help="A data set's folder; repeat for several.")],
+    data: Annotated[
+        list[Path], typer.Option(metavar="DATASET", help="A data set's folder, or a packaged one; repeat for several.")
+    ],
     recipe: RecipeFile = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where checkpoint and logs go.")] = Path("runs/pretrain"),
     max_seconds: Annotated[float | None, typer.Option(min=0, help="Stop after that time; run again to go on.")] = None,
@@ -253,6 +255,8 @@ def benchmark(
     else:
         results = measure(chosen, out, quick, settings or ())
         print_rows(results["rows"])
+    for name, data in results["data"].items():
+        print(f"data of set '{name}': {data}")
     for note in results.get("notes", ()):
         print(f"note: {note}")
     if json_file is not None:
@@ -283,10 +287,13 @@ def info(
 ) -> None:
     """Versions, LLVM and devices; or what a data set (hashes verified), a trained model's folder or a model holds."""
     from channelfm.datasets.manifest import MANIFEST, RECIPE
+    from channelfm.datasets.packaged import dataset_folder
 
     if path is None:
         print_environment()
-    elif (path / MANIFEST).is_file() or (path / RECIPE).is_file():
+        return
+    path = dataset_folder(path)
+    if (path / MANIFEST).is_file() or (path / RECIPE).is_file():
         from channelfm.datasets.dataset import open_dataset
 
         dataset = open_dataset(path, verify=True)

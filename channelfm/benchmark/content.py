@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channelfm.benchmark.figures import Example, Flight
-from channelfm.benchmark.links import Links, describe_array, describe_storage, typical_link
+from channelfm.benchmark.links import Links, describe_array, describe_data, describe_storage, typical_link
 from channelfm.benchmark.recipe import BenchmarkRecipe
 from channelfm.benchmark.report import ReportContent
 from channelfm.benchmark.run import Results
@@ -72,8 +72,8 @@ def report_content(
     stored = first.dataset.array(None if drawn is None else drawn.name)  # flights are labelled near or far for this one
     arrays = dict.fromkeys(describe_array(links.array) for links in sets)
     described = {
-        f"set {links.name}": f"{len(links.channels)} links of {links.dataset.name}, split {links.split}, "
-        f"{links.dataset.manifest.content_hash()[:12]}, {describe_array(links.array)}{describe_storage(links)}"
+        f"set {links.name}": f"{len(links.channels)} links of {describe_data(links.dataset)}, split {links.split}, "
+        f"{describe_array(links.array)}{describe_storage(links)}"
         for links in sets
     }
     credits = [e.attribution for links in sets for e in links.dataset.manifest.scenes if e.name in links.scenes]

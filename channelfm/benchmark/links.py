@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from channelfm.arrays import UPA
 from channelfm.benchmark.recipe import DataRecipe, KeepRecipe, SetRecipe
 from channelfm.channels.compact import expand
-from channelfm.datasets import Dataset, open_dataset
+from channelfm.config import load_recipe
+from channelfm.datasets import Dataset, DatasetRecipe, open_dataset
 from channelfm.datasets.generate import generate
+from channelfm.datasets.packaged import packaged_folder, packaged_sets
 from channelfm.errors import InputError
 from channelfm.records import Channels
 
@@ -78,17 +81,36 @@ def typical_link(channels: Channels) -> int:
 
 
 def open_set(settings: DataRecipe, progress: bool = True) -> Dataset:
-    """The data set of a set, generated first where the recipe says how. InputError without the wanted split."""
+    """The data set of a set: what lies in its folder, else the packaged excerpt of its recipe, else made from it there.
+
+    Raises InputError without the wanted split, and where it cannot be made (a map is missing, say): how to mend that.
+    """
     if settings.data_recipe is None:
         dataset = open_dataset(settings.dataset)
     else:
-        dataset = generate(settings.data_recipe, settings.dataset, progress=progress)
+        dataset = _packaged(settings) or generate(settings.data_recipe, settings.dataset, progress=progress)
     if settings.split not in dataset.splits:
         raise InputError(
             f"set '{settings.name}': {settings.dataset} has no split '{settings.split}'; it has: "
             f"{', '.join(dataset.splits)}"
         )
     return dataset
+
+
+def _packaged(settings: DataRecipe) -> Dataset | None:
+    """The packaged excerpt of just this recipe with the whole split, unless something lies in the set's own folder."""
+    name = str(settings.data_recipe)
+    if name not in packaged_sets() or Path(settings.dataset).exists():
+        return None
+    dataset = open_dataset(packaged_folder(name), verify=True)
+    same = dataset.manifest.recipe == load_recipe(DatasetRecipe, name)
+    return dataset if same and dataset.manifest.is_whole(settings.split) else None
+
+
+def describe_data(dataset: Dataset) -> str:
+    """Which data set was measured: its name, where it lies, and how its hash begins."""
+    packaged = dataset.folder == packaged_folder(dataset.name)
+    return f"{dataset.name}, {'packaged' if packaged else dataset.folder}, {dataset.manifest.content_hash()[:12]}"
 
 
 def load_links(settings: SetRecipe, max_samples: int, progress: bool = True) -> Links:

@@ -28,7 +28,8 @@ class KeepRecipe(Recipe):
 class DataRecipe(Recipe):
     """One split of a data set, a name in the tables.
 
-    ``dataset`` is a folder; with ``data_recipe`` it is generated there first (or finished, or reused).
+    ``dataset`` is a folder, or the name of a packaged data set. With ``data_recipe`` it is generated in that folder
+    first (or finished, or reused), unless nothing lies there yet and the package holds this split of that recipe.
     """
 
     name: str = Field(default="links", min_length=1)

@@ -65,14 +65,15 @@ class Row(TypedDict):
 
 
 class Results(TypedDict):
-    """Contents of ``results.json``; ``left_out`` counts the snapshots without any path, which no row includes;
-    ``notes`` say what else is missing and why."""
+    """Contents of ``results.json``; ``left_out`` counts the snapshots without any path, which no row includes; ``data``
+    says for each set which data set was measured; ``notes`` say what else is missing and why."""
 
     rows: list[Row]
     scene: str
     seed: int
     versions: dict[str, str]
     left_out: int
+    data: NotRequired[dict[str, str]]
     notes: NotRequired[list[str]]
 
 

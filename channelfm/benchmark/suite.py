@@ -7,7 +7,7 @@ from pathlib import Path
 
 from channelfm.benchmark.cells import Case, Part, Worker
 from channelfm.benchmark.content import Shown, report_content
-from channelfm.benchmark.links import load_links
+from channelfm.benchmark.links import describe_data, load_links
 from channelfm.benchmark.predictors import Entry, find_predictors
 from channelfm.benchmark.recipe import BenchmarkRecipe, mask_cases
 from channelfm.benchmark.report import write_report
@@ -59,6 +59,7 @@ def benchmark(
         seed=settings.seeds[0],
         versions=versions(),
         left_out=sum(part.links.left_out for part in parts),
+        data={part.links.name: describe_data(part.links.dataset) for part in parts},
         notes=notes,
     )
     write_results(Path(out) / "results.json", results)

@@ -68,7 +68,17 @@ def _counts(dataset: Dataset) -> str:
     ]
     for split, by_scene in dataset.manifest.counts().items():
         rows += [f"| {split} | {name} | " + " | ".join(map(str, row.values())) + " |" for name, row in by_scene.items()]
-    return "## What is in it\n\n" + "\n".join(rows)
+    return "## What is in it\n\n" + "\n".join([*_left_out(dataset), *rows])
+
+
+def _left_out(dataset: Dataset) -> list[str]:
+    """A sentence for an excerpt: how much of each split is here; nothing where all is."""
+    planned, held = dataset.manifest.planned(), dataset.manifest.counts()
+    fewer = {split: sum(row["snapshots"] for row in held.get(split, {}).values()) for split in planned}
+    parts = [f"{fewer[split]} of {count} in {split}" for split, count in planned.items() if fewer[split] < count]
+    if not parts:
+        return []
+    return [f"An excerpt of what the recipe makes, the first users of each flight: {', '.join(parts)}.", ""]
 
 
 def _shares(labels: dict[str, Channels]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from channelfm.arrays import UPA
 from channelfm.channels.compact import CompactPaths
 from channelfm.datasets.manifest import Manifest, SceneEntry
+from channelfm.datasets.packaged import dataset_folder, packaged_sets
 from channelfm.datasets.samples import Samples
 from channelfm.datasets.shards import ShardEntry
 from channelfm.datasets.storage import PathChannels, labels_only, load_shard, restored
@@ -21,13 +22,16 @@ from channelfm.records import Channels, Scene, Trajectory
 
 
 def open_dataset(path: str | Path, verify: bool = False) -> Dataset:
-    """Open a finished data set.
+    """Open a finished data set: the one in a folder, or a packaged one by its name ("laetwin-dev").
 
     Checks the manifest's seal and that every file has its size; the hash of a file is compared when it is first read,
     that of all with ``verify``. Raises InputError where there is no (finished) data set, and IntegrityError, naming the
     file, where one is broken, as reading does.
     """
-    folder = Path(path)
+    folder = dataset_folder(path)
+    if not folder.exists():
+        packaged = ", ".join(packaged_sets()) or "none in this version"
+        raise InputError(f"{path}: no data set there; make one with 'channelfm generate', or name one of: {packaged}")
     dataset = Dataset(folder, Manifest.load(folder))
     for shard in dataset.manifest.shards:
         shard.check_size(folder)
@@ -97,7 +101,8 @@ class Dataset:
         """The 3-D scene, by name; without a name, the only (or first) one. InputError where there is none."""
         entry = self._scene_entry(name)
         if entry.record is None:
-            raise InputError(f"{self.folder}: '{entry.name}' is a name without a 3-D scene (stochastic or imported)")
+            why = "stochastic, imported, or left out of a packaged data set"
+            raise InputError(f"{self.folder}: '{entry.name}' is a name without a 3-D scene ({why})")
         entry.record.check_once(self.folder)
         return Scene.load(self.folder / entry.record.file)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from channelfm.arrays import UPA
 from channelfm.config import parse_recipe
+from channelfm.datasets.plan import plan_units
 from channelfm.datasets.recipe import DatasetRecipe, ForeignRecipe
 from channelfm.datasets.shards import FileEntry, ShardEntry
 from channelfm.errors import InputError, IntegrityError
@@ -37,8 +38,8 @@ class MapEntry:
 
 @dataclass(frozen=True)
 class SceneEntry:
-    """A scene of the data set: the file of its record (None where channels came without a scene), the arrays in it by
-    the names of their stations, whom to credit for the map, and which map it was (None where there is none)."""
+    """A scene of the data set: the file of its record (None where it came without one or is left out), the arrays in it
+    by the names of their stations, whom to credit for the map, and which map it was (None where there is none)."""
 
     name: str
     record: FileEntry | None
@@ -57,7 +58,8 @@ class Manifest:
     """Contents of ``manifest.json``.
 
     ``identity`` is the hash that a folder is claimed with: recipe plus contents of the map files it names.
-    ``versions`` are those of the libraries that the bytes depend on. No wall time is in here.
+    ``versions`` are those of the libraries that the bytes depend on. No wall time is in here. An excerpt has the recipe
+    and the identity of the whole data set, and fewer shards than the recipe plans.
     """
 
     recipe: DatasetRecipe | ForeignRecipe
@@ -80,6 +82,23 @@ class Manifest:
             for key in COUNTED:
                 row[key] += getattr(shard, key)
         return table
+
+    def planned(self) -> dict[str, int]:
+        """Snapshots by split that the recipe says; those that are there, where they came without a recipe of ours."""
+        planned: dict[str, int] = dict.fromkeys(self.splits, 0)
+        if isinstance(self.recipe, ForeignRecipe):
+            return {split: self._held(split) for split in planned}
+        splits = {flight.name: flight.split for flight in self.recipe.flights}
+        for unit in plan_units(self.recipe):
+            planned[splits[unit.flight]] = planned.get(splits[unit.flight], 0) + unit.snapshots
+        return planned
+
+    def is_whole(self, split: str) -> bool:
+        """Whether a split is there with all its snapshots; an excerpt may hold fewer, or none."""
+        return 0 < self._held(split) == self.planned()[split]
+
+    def _held(self, split: str) -> int:
+        return sum(shard.snapshots for shard in self.shards if shard.split == split)
 
     def content_hash(self) -> str:
         """SHA-256 over the manifest, hence over every byte of the data set: what a checkpoint was trained on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from channelfm.datasets.recipe import DatasetRecipe
@@ -40,3 +41,9 @@ def plan_units(recipe: DatasetRecipe) -> tuple[Unit, ...]:
 def share_of(units: tuple[Unit, ...], part: int, parts: int) -> tuple[Unit, ...]:
     """Every ``parts``-th unit from number ``part`` (counted from 1) on."""
     return tuple(unit for unit in units if unit.number % parts == part - 1)
+
+
+def first_users(units: tuple[Unit, ...], recipe: DatasetRecipe, most: Mapping[str, int]) -> tuple[Unit, ...]:
+    """The units of the first so many users of each flight, by the flight's split; splits not named are whole."""
+    allowed = {flight.name: most.get(flight.split, flight.num_uavs) for flight in recipe.flights}
+    return tuple(unit for unit in units if unit.user < allowed[unit.flight])

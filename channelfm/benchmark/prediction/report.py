@@ -167,7 +167,8 @@ def _tuning(rows: Rows) -> str:
 
 
 def _provenance(results: PredictionResults) -> str:
-    facts = {"sequences left out, without a path in some frame": str(results["left_out"])} | results["versions"]
+    facts = {f"set {name}": data for name, data in results["data"].items()}
+    facts |= {"sequences left out, without a path in some frame": str(results["left_out"])} | results["versions"]
     lines = [f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items()]
     notes = "".join(f"<p class='caption'>{escape(note)}</p>" for note in results["notes"])
     return f"<footer class='provenance'><h2>Provenance</h2><dl>{''.join(lines)}</dl>{notes}</footer>"

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 from rich.progress import Progress
 
-from channelfm.benchmark.links import open_set, spread
+from channelfm.benchmark.links import describe_data, open_set, spread
 from channelfm.benchmark.prediction.measure import BATCH, Measured, measure
 from channelfm.benchmark.prediction.predictors import SequenceEntry, find_sequence_predictors
 from channelfm.benchmark.prediction.recipe import PredictionRecipe
@@ -33,11 +33,13 @@ FORMAT = 1  # of kept cells
 
 
 class PredictionResults(TypedDict):
-    """Contents of ``results.json``; ``left_out`` counts sequences with a frame that no path reaches."""
+    """Contents of ``results.json``; ``left_out`` counts sequences with a frame that no path reaches; ``data`` says for
+    each set which data set was measured."""
 
     rows: list[PredictionRow]
     versions: dict[str, str]
     left_out: int
+    data: dict[str, str]
     notes: list[str]
 
 
@@ -93,7 +95,8 @@ def benchmark_prediction(
     if not rows:
         raise InputError(f"no predictor could be measured: {'; '.join(notes)}")
     left_out = sum(part.sequences.left_out for part in parts)
-    results = PredictionResults(rows=rows, versions=versions(), left_out=left_out, notes=notes)
+    data = {part.settings.name: describe_data(part.dataset) for part in parts}
+    results = PredictionResults(rows=rows, versions=versions(), left_out=left_out, data=data, notes=notes)
     write_atomically(out / "results.json", json.dumps(results, indent=1, allow_nan=False).encode())
     write_prediction_report(out / "report.html", settings, results)
     return results

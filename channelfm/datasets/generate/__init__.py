@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -25,7 +25,7 @@ from channelfm.datasets.generate.maps import SceneMap, hashes, identity, identit
 from channelfm.datasets.generate.units import Advance, Job, finished_scene
 from channelfm.datasets.generate.workers import Workforce, build_scenes, do_units
 from channelfm.datasets.manifest import MANIFEST, Manifest, SceneEntry
-from channelfm.datasets.plan import Unit, plan_units, share_of
+from channelfm.datasets.plan import Unit, first_users, plan_units, share_of
 from channelfm.datasets.recipe import DatasetRecipe
 from channelfm.datasets.shards import ShardEntry, finished_entry, sweep_leftovers
 from channelfm.errors import InputError, IntegrityError
@@ -34,7 +34,7 @@ from channelfm.records import write_atomically
 from channelfm.scenes.pictures import draw_scene
 from channelfm.tracing.trace import Method, available_method
 
-__all__ = ["Workforce", "generate", "generate_part", "identity", "read_recipe", "runnable"]
+__all__ = ["Workforce", "generate", "generate_excerpt", "generate_part", "identity", "read_recipe", "runnable"]
 
 Announce = Callable[[str, str], None]  # (stage, what it did)
 
@@ -59,18 +59,7 @@ def generate(
     Raises InputError if the recipe is not usable, if a map is missing, if ``out`` holds another recipe, one of other
     maps or foreign files, if another run is at work there, or if workers keep dying.
     """
-    say = announce or (lambda stage, text: None)
-    run = _Run(recipe, out, overrides, say)
-    finished = run.found()
-    if finished is not None:
-        say("scene", f"{', '.join(finished.scenes)}: stored in {run.folder}")
-        say("flight", f"{len(finished.manifest.shards)} UAVs, {len(finished)} positions: stored")
-        say("data set", f"{run.folder} is complete, reused: {_in_words(finished)}")
-        return finished
-    with run.claimed(shared=False):
-        sweep_leftovers(run.folder)
-        run.work(run.units, workforce or Workforce(), "generation.json", progress)
-        return run.complete()
+    return _whole_run(_Run(recipe, out, overrides, announce or (lambda stage, text: None)), progress, workforce)
 
 
 def generate_part(
@@ -99,6 +88,19 @@ def generate_part(
         return run.complete() if run.is_whole() else None
 
 
+def generate_excerpt(
+    recipe: str | Path | DatasetRecipe,
+    out: str | Path,
+    most_users: Mapping[str, int],
+    progress: bool = True,
+    announce: Announce | None = None,
+    workforce: Workforce | None = None,
+) -> Dataset:
+    """Make a part of a data set that can be passed on: of each split named in ``most_users`` the first so many users of
+    every flight, with the bytes that they have in the whole one; other splits whole. Raises as ``generate`` does."""
+    return _whole_run(_Run(recipe, out, (), announce or (lambda stage, text: None), most_users), progress, workforce)
+
+
 def read_recipe(recipe: str | Path | DatasetRecipe, overrides: Sequence[str] = ()) -> DatasetRecipe:
     """A data set recipe from a file, a shipped name or another recipe, with overrides applied."""
     if not isinstance(recipe, DatasetRecipe):
@@ -113,10 +115,16 @@ class _Run:
     """One call of generate: the recipe, its folder, and what is to be done in it."""
 
     def __init__(
-        self, recipe: str | Path | DatasetRecipe, out: str | Path, overrides: Sequence[str], say: Announce
+        self,
+        recipe: str | Path | DatasetRecipe,
+        out: str | Path,
+        overrides: Sequence[str],
+        say: Announce,
+        most_users: Mapping[str, int] | None = None,
     ) -> None:
         self.recipe, self.folder, self.say = read_recipe(recipe, overrides), Path(out), say
-        self.units, self.start = plan_units(self.recipe), time.perf_counter()
+        self.most_users, self.start = most_users or {}, time.perf_counter()
+        self.units = self._planned()
         self.maps: tuple[SceneMap, ...] = ()
         self.identity, self.versions = "", library_versions()
 
@@ -128,6 +136,8 @@ class _Run:
             dataset = open_dataset(self.folder)
             if dataset.manifest.identity != identity_beside(self.recipe, dataset.manifest):
                 return None  # claim_folder says what to do about another recipe
+            if [shard.unit for shard in dataset.manifest.shards] != [unit.name for unit in self.units]:
+                return None  # another excerpt: the units that are there are kept
             dataset.verify()
         except IntegrityError:
             return None  # the units that are whole are kept, the others done again
@@ -138,8 +148,11 @@ class _Run:
         if (dataset := self.finished()) is not None:
             return dataset
         asked, self.recipe = self.recipe, runnable(self.recipe)
-        self.units = plan_units(self.recipe)
+        self.units = self._planned()
         return None if self.recipe is asked else self.finished()
+
+    def _planned(self) -> tuple[Unit, ...]:
+        return first_users(plan_units(self.recipe), self.recipe, self.most_users)
 
     @contextlib.contextmanager
     def claimed(self, shared: bool) -> Iterator[None]:
@@ -218,6 +231,20 @@ class _Run:
         machine = {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version()}
         runs.append({"seconds": seconds, "wall_s": round(time.perf_counter() - self.start, 1), "machine": machine})
         write_atomically(path, json.dumps(runs, indent=1).encode())
+
+
+def _whole_run(run: _Run, progress: bool, workforce: Workforce | None) -> Dataset:
+    """What is asked for, reused or made, by this run alone."""
+    finished = run.found()
+    if finished is not None:
+        run.say("scene", f"{', '.join(finished.scenes)}: stored in {run.folder}")
+        run.say("flight", f"{len(finished.manifest.shards)} UAVs, {len(finished)} positions: stored")
+        run.say("data set", f"{run.folder} is complete, reused: {_in_words(finished)}")
+        return finished
+    with run.claimed(shared=False):
+        sweep_leftovers(run.folder)
+        run.work(run.units, workforce or Workforce(), "generation.json", progress)
+        return run.complete()
 
 
 def _scenes_of(units: Sequence[Unit]) -> list[str]:
