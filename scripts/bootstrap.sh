@@ -8,6 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=.venv
 # What Dr.Jit, which the ray tracer computes with, loads at run time; a minimal Debian has neither.
 llvm_packages=(libllvm19 libatomic1)
+torch_cpu_builds=${TORCH_CPU_BUILDS:-https://download.pytorch.org/whl/cpu}
 
 say() { printf '[setup] %s\n' "$*"; }
 die() { printf '[setup] error: %s\n' "$*" >&2; exit 2; }
@@ -86,11 +87,27 @@ venv_without_ensurepip() { # python
     return $result
 }
 
+# torch goes first and alone: asked for together with others, pip may pick a build for other hardware. PyPI serves the
+# one with CUDA, some 6 GB with all it needs, which a machine without an NVIDIA GPU has no use for.
+install_torch() {
+    local pip=("$venv/bin/python" -m pip --disable-pip-version-check install -q) torch
+    torch=$(grep '^torch==' requirements.lock)
+    if has nvidia-smi && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then
+        say "installing $torch as the package registry serves it: this machine has an NVIDIA GPU"
+        "${pip[@]}" "$torch" || die "pip could not install torch; see its message above"
+    elif "${pip[@]}" --no-deps --retries 0 --timeout 15 --index-url "$torch_cpu_builds" "$torch" 2>/dev/null; then
+        say "no NVIDIA GPU found here: took the CPU build of $torch"
+    else
+        say "no NVIDIA GPU found here, and no CPU build of $torch at $torch_cpu_builds (TORCH_CPU_BUILDS names another"
+        say "index); installing it as the package registry serves it, which may bring some 6 GB of CUDA along"
+        "${pip[@]}" "$torch" || die "pip could not install torch; see its message above"
+    fi
+    say "torch $("$venv/bin/python" -c 'from importlib.metadata import version; print(version("torch"))')"
+}
+
 install_packages() {
     local pip=("$venv/bin/python" -m pip --disable-pip-version-check install -q)
-    # torch goes first and alone: asked for together with others, pip may pick a build for other hardware.
-    say "installing torch (the largest download)"
-    "${pip[@]}" --constraint requirements.lock torch || die "pip could not install torch; see its message above"
+    install_torch
     say "installing $(grep -c == requirements.lock) locked packages; this takes a minute or two"
     "${pip[@]}" -r requirements.lock || die "pip could not install requirements.lock; see its message above"
     "${pip[@]}" --no-deps --no-build-isolation --editable . || die "pip could not install channelfm itself; see its message above"
