@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import importlib
 import math
 import os
 import re
@@ -75,12 +76,11 @@ def server() -> str:
 
 def _import_osmnx() -> ModuleType:
     try:
-        import osmnx
+        return importlib.import_module("osmnx")
     except ImportError as error:
         raise DependencyError(
             f"a place's name needs OSMnx to be found ({error}); run: pip install 'channelfm[maps]', or give a box"
         ) from error
-    return osmnx
 
 
 def _place_box(place: str, size_m: float | None, time_limit_s: float) -> Box:
