@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from channelfm.baselines.samples import FieldEstimator
-from channelfm.tokens.canonical import FrameRecipe, find_frame, from_canonical, to_canonical
+from channelfm.tokens.canonical import FrameRecipe, expected_channel, find_frame, to_canonical
 
 
 class FrameEstimator(FieldEstimator):
@@ -28,7 +28,7 @@ class FrameEstimator(FieldEstimator):
         """See :class:`FieldEstimator`."""
         frame = find_frame(field, seen, self.frame.at_spacing(spacing_wavelengths))
         rest = torch.where(seen, to_canonical(field, frame), 0).to(torch.complex128)
-        estimate = from_canonical(self.estimate_rest(rest, seen), frame)
+        estimate = expected_channel(self.estimate_rest(rest, seen), frame)
         return torch.where(seen & self.keeps_observed, field, estimate)
 
     @abstractmethod

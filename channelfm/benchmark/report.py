@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from channelfm.records import Scene, write_atomically
 __all__ = ["Example", "Flight", "ReportContent", "write_report"]
 
 Palette = Mapping[str, str]
-_SHOWN_BY_RATIO = 5
+_SHOWN, _SHOWN_BY_RATIO = 8, 5  # predictors that pictures of one link have room for
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,8 @@ def _winners(content: ReportContent, palette: Palette) -> str:
 
 
 def _example(example: Example, content: ReportContent, palette: Palette) -> str:
+    if len(example.estimates) > _SHOWN and (best := _best(content.rows, example, _SHOWN)):
+        example = replace(example, estimates={name: example.estimates[name] for name in best})
     name = f" ({escape(example.set)})" if len(content.examples) > 1 else ""
     hidden = f"{escape(example.description)}, {100 * example.mask_ratio:.0f} % of the antennas hidden"
     amplitudes = _figure(
@@ -162,11 +164,12 @@ def _example(example: Example, content: ReportContent, palette: Palette) -> str:
         "True, observed and reconstructed amplitude",
         f"One channel over the array: {hidden}. Above: amplitude at every antenna; hidden ones are light grey in the "
         "second panel. Fringes are waves that arrive by different ways and interfere. Below: the error at every "
-        "antenna, amplitude and phase, on one scale for all.",
+        "antenna, amplitude and phase, on one scale for all. "
+        f"Of more than {_SHOWN} predictors those with the best medians are shown.",
     )
     ratios = _figure(
         f"With more and more antennas hidden{name}",
-        [ratio_figure(example, _best(content.rows, example))],
+        [ratio_figure(example, _best(content.rows, example, _SHOWN_BY_RATIO))],
         "Reconstructed amplitude at several mask ratios",
         "The same channel at several shares of hidden antennas, reconstructed by those predictors that have the best "
         "median over the set's links in the figure above. Over each map: NMSE, and PSNR and SSIM of the amplitude.",
@@ -184,13 +187,13 @@ def _example(example: Example, content: ReportContent, palette: Palette) -> str:
     return amplitudes + ratios + polar
 
 
-def _best(rows: Sequence[Row], example: Example) -> list[str]:
-    """The best predictors of an example's set with its mask, at most ``_SHOWN_BY_RATIO``, in the order of the rows."""
+def _best(rows: Sequence[Row], example: Example, most: int) -> list[str]:
+    """The best predictors of an example's set with its mask, at most so many, in the order of the rows."""
     own = [row for row in rows if row["set"] == example.set and row["predictor"] in example.estimates]
     own = [row for row in own if row["group"] == "all" and row["mask_ratio"] == example.mask_ratio]
     kind, _, snr = typical_case([(row["mask_kind"], row["mask_ratio"], row["snr_db"]) for row in rows])
     own = [row for row in own if (row["mask_kind"], row["snr_db"]) == (kind, snr)]
-    best = sorted(own, key=lambda row: row["nmse_median_db"])[:_SHOWN_BY_RATIO]
+    best = sorted(own, key=lambda row: row["nmse_median_db"])[:most]
     return [row["predictor"] for row in own if row in best]
 
 

@@ -28,7 +28,7 @@ from channelfm.tasks.predictor import (
     unfold_frequency,
 )
 from channelfm.tasks.sequence_predictor import SequenceDomain
-from channelfm.tokens.canonical import FrameRecipe, find_frame, from_canonical, to_canonical
+from channelfm.tokens.canonical import FrameRecipe, expected_channel, find_frame, to_canonical
 from channelfm.waves.scale import at_unit_scale
 
 
@@ -187,7 +187,7 @@ class FramePredictor(NetworkPredictor):
         """See :meth:`NetworkPredictor.reconstruct`."""
         found = find_frame(partial, seen, frame)
         known = torch.view_as_real(torch.where(seen, to_canonical(partial, found), 0))
-        return from_canonical(torch.view_as_complex(self.fill(known, seen).float().contiguous()), found)
+        return expected_channel(torch.view_as_complex(self.fill(known, seen).float().contiguous()), found)
 
     @abstractmethod
     def fill(self, known: Tensor, seen: Tensor) -> Tensor:

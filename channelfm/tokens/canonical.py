@@ -27,6 +27,7 @@ __all__ = [
     "Frame",
     "FrameRecipe",
     "coarse_spherical_wave",
+    "expected_channel",
     "find_frame",
     "from_canonical",
     "to_canonical",
@@ -60,12 +61,15 @@ class Frame:
     ``offset`` complex64, shape as ``wave``: what is subtracted after the reference is divided out; 0 for one wave.
     ``scale`` float32 [N]: RMS of the observed antennas after both; 1 where these are all zero.
     ``share`` float32 [N]: ``scale`` over the RMS of the observation, at most about 1.
+    ``certainty`` float32 [N]: probability that the one wave is no alias of the right one; 1 for several waves, whose
+    field is expected over all aliases already.
     """
 
     wave: Tensor
     offset: Tensor
     scale: Tensor
     share: Tensor
+    certainty: Tensor
 
 
 def find_frame(observed: Tensor, mask: Tensor, recipe: FrameRecipe) -> Frame:
@@ -84,20 +88,21 @@ def find_frame(observed: Tensor, mask: Tensor, recipe: FrameRecipe) -> Frame:
 
 def _frame_at_unit_scale(observed: Tensor, mask: Tensor, recipe: FrameRecipe) -> Frame:
     rms = _masked_rms(observed, mask)
+    sure = torch.ones_like(rms)
     if recipe.kind == "raw":
         wave = strongest_phase(observed)
-        return Frame(wave, torch.zeros_like(wave), rms, torch.ones_like(rms))
+        return Frame(wave, torch.zeros_like(wave), rms, sure, sure)
     if recipe.waves == 1:
-        source, gain = strongest_wave(observed, mask, recipe.spacing_wavelengths)
+        source, gain, certainty = strongest_wave(observed, mask, recipe.spacing_wavelengths)
         wave = wave_of(source, observed.shape[1], observed.shape[2], recipe.spacing_wavelengths)
-        return Frame(_with_phase(wave, gain), torch.zeros_like(wave), rms, torch.ones_like(rms))
+        return Frame(_with_phase(wave, gain), torch.zeros_like(wave), rms, sure, certainty)
     total, strongest, doubt = fit_waves(observed, mask, recipe.waves, recipe.spacing_wavelengths)
     wave = torch.polar(torch.ones_like(strongest.real), strongest.angle())
     offset = total * wave.conj()
     rest = _masked_rms(observed * wave.conj() - offset, mask)
     # Few antennas fit several waves by chance: what hides in the waves' uncertainty counts as well.
     scale = torch.maximum(torch.maximum(rest, doubt), _SMALLEST_REST * rms)
-    return Frame(wave, offset, scale, scale / rms)
+    return Frame(wave, offset, scale, scale / rms, sure)
 
 
 def to_canonical(channel: Tensor, frame: Frame) -> Tensor:
@@ -108,6 +113,12 @@ def to_canonical(channel: Tensor, frame: Frame) -> Tensor:
 def from_canonical(channel: Tensor, frame: Frame) -> Tensor:
     """Inverse of :func:`to_canonical`."""
     return (channel * frame.scale[:, None, None] + frame.offset) * frame.wave
+
+
+def expected_channel(channel: Tensor, frame: Frame) -> Tensor:
+    """What is expected of an estimate complex64 [N, rows, cols] in the frame: :func:`from_canonical` of it, and nothing
+    as far as its wave may be an alias."""
+    return from_canonical(channel, frame) * frame.certainty[:, None, None]
 
 
 def _with_phase(wave: Tensor, gain: Tensor) -> Tensor:

@@ -85,18 +85,21 @@ def search_waves(field: Tensor, mask: Tensor, spacing_wavelengths: float, most: 
     return _joined(found, numbers.argsort())
 
 
-def strongest_wave(field: Tensor, mask: Tensor, spacing_wavelengths: float) -> tuple[Tensor, Tensor]:
-    """The strongest wave of each of complex64 [N, rows, cols] seen where bool ``mask``: source [N, 3], gain [N].
+def strongest_wave(field: Tensor, mask: Tensor, spacing_wavelengths: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The strongest wave of each of complex64 [N, rows, cols] seen where bool ``mask``: source [N, 3], gain [N], and
+    the probability float32 [N] that it is this one and no alias.
 
-    Where the mask is regular it is that of the likeliest hypothesis, which knows of weaker waves.
+    Where the mask is regular it is that of the likeliest hypothesis, which knows of weaker waves; else it is certain.
     """
     found = coarse_spherical_wave(field, mask, spacing_wavelengths)
     sources, gains = parameters_of(found), found.amplitude
+    certainty = torch.ones_like(gains.real)
     for numbers, hypotheses in alias_hypotheses(field, mask, spacing_wavelengths, _WAVES_BESIDE_STRONGEST):
         best = hypotheses.best()
         chosen = torch.arange(len(numbers), device=field.device), best.gains[..., 0].abs().argmax(1)
         sources[numbers], gains[numbers] = best.sources[chosen], best.gains[..., 0][chosen]
-    return sources, gains
+        certainty[numbers] = hypotheses.probability.amax(1).to(certainty.dtype)
+    return sources, gains, certainty
 
 
 def alias_hypotheses(
