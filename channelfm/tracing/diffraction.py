@@ -90,7 +90,8 @@ class EdgeSolver:
         valid, field = self._along_legs(chains, lanes, paths, stops, row, field, edges)
         facing = spread(dr, mi.Point3f, elements.orientations_rad, element)
         amplitude = paths.spreading * (self._wavelength / (4.0 * np.pi))
-        gains = [self._received(pattern, facing, last, field) * amplitude for pattern in patterns[1]]
+        received = (self._received(pattern, facing, last, field) * amplitude for pattern in patterns[1])
+        gains = [dr.select(valid, gain, mi.Complex2f(0.0)) for gain in received]
         closing = dr.dot(of_user(mi.Vector3f, users.velocities_mps), first)
         dr.eval(valid, gains, paths.length, closing, first, last, stops)
         return self._downloaded(chains, elements, valid, gains, paths, closing, stops)
