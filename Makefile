@@ -16,7 +16,7 @@ demo: setup ## street map to reconstructed channels; e.g. make demo ARGS="--osm 
 	$(BIN)/channelfm demo $(ARGS)
 
 test: extras ## the whole test suite with coverage; e.g. make test ARGS="-m 'not slow'"
-	$(BIN)/python -m pytest --cov=channelfm --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --cov=channelfm --cov-report=term $(ARGS)
 
 lint: extras ## ruff, mypy --strict, and the import rules of docs/architecture.md
 	$(BIN)/ruff check .

@@ -11,8 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from channelfm.processes import share_cores
+from channelfm.processes import ALONE, share_cores
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes that test at once
+    for name, value in ALONE.items():
+        os.environ.setdefault(name, value)
 share_cores()  # as the command line does, before NumPy and PyTorch load
 
 import numpy as np  # noqa: E402
