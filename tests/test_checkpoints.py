@@ -312,7 +312,8 @@ def test_packaged_models_are_whole_small_and_described(name):
 
 
 def test_a_wheel_holds_the_packaged_models(tmp_path):
-    for name in ("pyproject.toml", ".gitignore", "README.md", "LICENSE"):
+    (tmp_path / "scripts").mkdir()
+    for name in ("pyproject.toml", ".gitignore", "README.md", "LICENSE", "NOTICE", "scripts/pypi_readme.py"):
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "recipes").mkdir()
     files = [f"channelfm/weights/some/{name}" for name in (WEIGHTS, CONFIG, CARD)]

@@ -13,10 +13,11 @@ from channelfm.plain import DEEPEST, MOST_BYTES, from_json, from_yaml, read_yaml
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
-scalars = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False) | st.text(max_size=8)
-values = st.recursive(
-    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner), max_leaves=9
-)
+words = st.text(
+    st.characters(exclude_characters="\x85", exclude_categories=["Cs"]), max_size=8
+)  # PyYAML folds that one
+scalars = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False) | words
+values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(words, inner), max_leaves=9)
 
 
 @settings(max_examples=60, deadline=None)

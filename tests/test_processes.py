@@ -74,12 +74,15 @@ def wait_for(true, seconds=120.0):
 
 
 def assert_all_end(process, sign, count):
-    """Kill a process, when ``sign`` is there, as the system would, and see its family, ``count`` at least, go."""
+    """Kill a process, when ``sign`` and its family are there, as the system would, and see the ``count`` or more go."""
+
+    def children():
+        return psutil.Process(process.pid).children(recursive=True)
+
     try:
-        wait_for(lambda: sign.exists() or process.poll() is not None)
+        wait_for(lambda: process.poll() is not None or (sign.exists() and len(children()) >= count))
         assert process.poll() is None, "it ended before it could be killed"
-        family = psutil.Process(process.pid).children(recursive=True)
-        assert len(family) >= count
+        family = children()
     finally:
         process.kill()
         process.wait()

@@ -94,7 +94,7 @@ def test_asking_for_what_is_not_there(folder, unknown):
 
 
 def test_no_data_set_here(tmp_path):
-    with pytest.raises(InputError, match="no data set here"):
+    with pytest.raises(InputError, match="no data set there"):
         open_dataset(tmp_path / "nothing")
     (tmp_path / "recipe.json").write_text("{}")
     with pytest.raises(InputError, match="unfinished"):

@@ -130,7 +130,7 @@ class CompactPaths(Record):
         for name, counts in self.counts().items():
             if counts.sum() != len(getattr(self, name)):
                 raise ValueError(f"'{name}' has {len(getattr(self, name))} entries, {counts.sum()} are counted")
-        if len(self.gain) and self.polarizations not in (1, self.array.num_polarizations):
+        if len(self.gain_degree) and self.polarizations not in (1, self.array.num_polarizations):
             raise ValueError(f"{self.polarizations} polarisations, the array has {self.array.num_polarizations}")
         if self.edges.size and self.edges.max() >= self.array.num_elements:
             raise ValueError(f"'edges' points beyond {self.array.num_elements} elements")
