@@ -35,7 +35,8 @@ from numpy.typing import NDArray
 from channelfm import mobility, scenes
 from channelfm.arrays import UPA
 from channelfm.channels import synthesize
-from channelfm.records import Scene, Trajectory, write_atomically
+from channelfm.files import write_atomically
+from channelfm.records import Scene, Trajectory
 from channelfm.scenes.surface import inside_buildings
 from channelfm.tracing import Tracer, trace
 from channelfm.tracing.antennas import look_at_angles

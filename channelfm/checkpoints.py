@@ -29,9 +29,9 @@ from channelfm import __version__
 from channelfm.baselines.prediction import sequence_baselines
 from channelfm.config import Recipe, brief, parse_recipe
 from channelfm.errors import InputError, IntegrityError
+from channelfm.files import write_atomically
 from channelfm.models.zoo import build
 from channelfm.plain import read_yaml
-from channelfm.records import write_atomically
 from channelfm.tasks.methods import MIXTURE, SEQUENCE, predictor_of, sequence_predictor_of
 from channelfm.tasks.mixture_predictor import MixturePredictor
 from channelfm.tasks.network_predictor import NetworkPredictor, PredictorRecipe

@@ -83,11 +83,10 @@ def parse_recipe(model: type[RecipeT], values: dict[str, Any], source: str) -> R
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = brief(".".join(str(part) for part in first["loc"])) or "(top level)"
         if first["type"] == "extra_forbidden":
-            known = ", ".join(_fields_at(model, first["loc"][:-1]))
+            place, known = brief(".".join(map(str, first["loc"]))), ", ".join(_fields_at(model, first["loc"][:-1]))
             raise InputError(f"{source}: unknown key '{place}'; remove it or use one of: {known}") from error
-        raise InputError(f"{source}: {place}: {brief(first['msg'], 200)} (given: {brief(first['input'])})") from error
+        raise InputError(_first_problem(source, error)) from error
 
 
 def parse_values(kind: type[Values], values: Any, source: str) -> Values:
@@ -95,9 +94,14 @@ def parse_values(kind: type[Values], values: Any, source: str) -> Values:
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = brief(".".join(str(part) for part in first["loc"]))
-        raise InputError(f"{source}: {place}: {brief(first['msg'], 200)} (given: {brief(first['input'])})") from error
+        raise InputError(_first_problem(source, error)) from error
+
+
+def _first_problem(source: str, error: ValidationError) -> str:
+    """Where in a source the first wrong value stands, what is wrong with it, and the value."""
+    first = error.errors()[0]
+    place = brief(".".join(str(part) for part in first["loc"])) or "(top level)"
+    return f"{source}: {place}: {brief(first['msg'], 200)} (given: {brief(first['input'])})"
 
 
 def brief(value: object, most: int = 80) -> str:

@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from channelfm.checks import all_finite, as_numbers, as_whole
 from channelfm.errors import InputError
 from channelfm.units import db_to_power, power_to_db, rayleigh_distance
+from channelfm.waves.scale import scale_exponents, times_power_of_two
 from channelfm.waves.spherical import coarse_spherical_wave
 
 Float = NDArray[np.float64]
@@ -166,9 +167,8 @@ def polar_peaks(channels: Complex, spacing_wavelengths: float = 0.5) -> PolarPea
             f"polar peaks are of finite maps [sample, row, column(, frequency)]; this has shape {channels.shape}"
         )
     maps = channels if channels.ndim == 3 else channels[..., 0]
-    largest = np.abs(maps.astype(np.complex128)).max(axis=(1, 2), keepdims=True, initial=0.0)
-    scaled = maps / np.exp2(np.ceil(np.log2(np.where(largest > 0, largest, 1.0))))  # exact, and away from any limit
-    field = torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.complex64))
+    whole = torch.from_numpy(np.ascontiguousarray(maps, dtype=np.complex128))
+    field = times_power_of_two(whole, -scale_exponents(whole))  # away from any limit
     everything = torch.ones(1, 1, 1, dtype=torch.bool)
     search = {"num_ranges": _PEAK_RINGS, "starts": _PEAK_STARTS, "iterations": _PEAK_STEPS}
     found = coarse_spherical_wave(field, everything, spacing_wavelengths, **search)

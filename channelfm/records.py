@@ -7,10 +7,7 @@ as JSON in its header. Lengths are in metres, times in seconds, angles in radian
 from __future__ import annotations
 
 import dataclasses
-import glob
 import json
-import os
-import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +21,7 @@ from safetensors.numpy import save as serialize
 from channelfm.arrays import UPA
 from channelfm.checks import all_finite, check_axes, check_plain
 from channelfm.errors import InputError, IntegrityError
+from channelfm.files import write_atomically
 from channelfm.plain import from_json
 
 HIGHEST_HZ = 1e15  # near light
@@ -32,30 +30,6 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int32]
 Bool = NDArray[np.bool_]
 Complex = NDArray[np.complex64]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: temporary file, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None:  # which names no file, or the temporary one
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove what killed attempts to write a file left; nobody else may be writing it."""
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.????????"):
-        leftover.unlink(missing_ok=True)
 
 
 class Record:

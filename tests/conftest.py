@@ -22,7 +22,8 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from channelfm.errors import DependencyError  # noqa: E402
-from channelfm.records import Channels, Scene, SceneObject  # noqa: E402
+from channelfm.records import Channels, Paths, Scene, SceneObject  # noqa: E402
+from channelfm.units import SPEED_OF_LIGHT  # noqa: E402
 
 METRES_PER_DEGREE = 111_320.0
 # The street maps that development uses are not part of the repository.
@@ -176,6 +177,32 @@ def make_channels():
             rows=rows,
             cols=cols,
             carrier_hz=7e9,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def direct_paths():
+    """Makes the lines of sight from two users, positions [2, 3], to an array, as plane waves."""
+
+    def make(array, users) -> Paths:
+        legs = np.asarray(array.position) - users
+        distance = np.linalg.norm(legs, axis=1)
+        departure = (legs / distance[:, None])[:, None]
+        return Paths(
+            gain=np.full((2, 1, 1), 1e-4, np.complex64),
+            delay_s=distance[:, None, None] / SPEED_OF_LIGHT,
+            valid=np.ones((2, 1, 1), bool),
+            doppler_hz=np.zeros((2, 1, 1), np.float32),
+            interactions=np.zeros((2, 1, 1), np.int32),
+            points_m=np.zeros((2, 1, 1, 3)),
+            departure=departure,
+            arrival=-departure,
+            times_s=np.zeros(2),
+            positions_m=users,
+            carrier_hz=array.carrier_hz,
+            method="test",
         )
 
     return make

@@ -240,9 +240,9 @@ def test_a_full_disk_and_no_memory_are_one_line(channelfm, small_recipe, tmp_pat
 
         return fsync
 
-    monkeypatch.setattr("channelfm.records.os.fsync", fails(OSError(28, "No space left on device")))
+    monkeypatch.setattr("channelfm.files.os.fsync", fails(OSError(28, "No space left on device")))
     assert_one_line(channelfm("generate", small_recipe, "--out", tmp_path / "a"), "No space left.*again to resume")
-    monkeypatch.setattr("channelfm.records.os.fsync", fails(MemoryError()))
+    monkeypatch.setattr("channelfm.files.os.fsync", fails(MemoryError()))
     assert_one_line(channelfm("generate", small_recipe, "--out", tmp_path / "b"), "out of memory")
 
 

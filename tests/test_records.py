@@ -11,18 +11,8 @@ from safetensors.numpy import save as serialize
 
 from channelfm.arrays import UPA
 from channelfm.errors import InputError, IntegrityError
-from channelfm.records import (
-    Building,
-    Channels,
-    Origin,
-    Paths,
-    Road,
-    Scene,
-    SceneObject,
-    Trajectory,
-    _to_plain,
-    write_atomically,
-)
+from channelfm.files import write_atomically
+from channelfm.records import Building, Channels, Origin, Paths, Road, Scene, SceneObject, Trajectory, _to_plain
 
 
 def assert_same(one, other):
@@ -158,7 +148,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     def disk_full(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("channelfm.records.os.fsync", disk_full)
+    monkeypatch.setattr("channelfm.files.os.fsync", disk_full)
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

@@ -1,8 +1,8 @@
 """Classical predictors, and the bounds that no predictor can beat.
 
-``BASELINES`` is the one list of them: row name -> constructor. Each takes ``spacing_wavelengths``, for when
-``predict`` is not told any. Those that
-are also a :class:`channelfm.tasks.predictor.LearningPredictor` learn from training channels before they predict.
+``BASELINES`` is the one list of them: row name -> constructor. Each takes ``spacing_wavelengths``, for when ``predict``
+is not told any. Those that are also a :class:`channelfm.tasks.predictor.LearningPredictor` learn from training channels
+before they predict.
 """
 
 from __future__ import annotations

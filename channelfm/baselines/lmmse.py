@@ -12,7 +12,13 @@ from torch import Tensor
 from channelfm.baselines.frame_estimator import FrameEstimator
 from channelfm.errors import InputError
 from channelfm.tasks.extrapolation import usable_snapshots
-from channelfm.tasks.predictor import SPACING_TOLERANCE, check_observation, fold_frequency, known_spacing
+from channelfm.tasks.predictor import (
+    SPACING_TOLERANCE,
+    check_observation,
+    checked_spacing,
+    fold_frequency,
+    known_spacing,
+)
 from channelfm.tokens.canonical import FrameRecipe, find_frame, to_canonical
 
 # White variances that may be added to the covariance, relative to the mean power of an antenna.
@@ -87,7 +93,7 @@ class LMMSE(FrameEstimator):
                 f"{observed.shape[1]} x {observed.shape[2]}: learn from channels of that size"
             )
         learned = self._learned_spacing
-        spacing = learned if spacing_wavelengths is None else spacing_wavelengths
+        spacing = learned if spacing_wavelengths is None else checked_spacing(spacing_wavelengths)
         if self.frame.kind == "raw" and not math.isclose(spacing, learned, rel_tol=SPACING_TOLERANCE):
             raise InputError(
                 f"'{self.name}' learned arrays spaced {learned:g} wavelengths, these are spaced {spacing:g}: "

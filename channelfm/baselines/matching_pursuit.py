@@ -60,11 +60,8 @@ class MatchingPursuit(FieldEstimator):
         """Estimates of fields whose masks fold directions alike (:func:`channelfm.waves.aliases.alias_offsets`)."""
         observation = Observation.gather(field, seen, spacing_wavelengths).single()
         numbers = torch.arange(len(field))  # of the samples that still take atoms
-        gains = torch.zeros(len(field), self.max_atoms) + 0j
-        sources, shares = (
-            gains.real[..., None, None].repeat(1, 1, len(offsets), 3),
-            gains[..., None].repeat(1, 1, len(offsets)),
-        )
+        sources = torch.zeros(len(field), self.max_atoms, len(offsets), 3)
+        shares, gains = sources[..., 0] + 0j, sources[..., 0, 0] + 0j
         filtered = torch.zeros(len(field), dtype=torch.bool)
         atoms, residual = torch.zeros(len(field), 0, observation.field.shape[1]) + 0j, observation.field
         gram = torch.zeros(len(field), 0, 0, dtype=torch.complex128)

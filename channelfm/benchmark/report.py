@@ -26,7 +26,8 @@ from channelfm.benchmark.page import PAGE, STYLE
 from channelfm.benchmark.run import Row, typical_case
 from channelfm.benchmark.tables import MEASURES, decibels, group_table, number_tables, published_table, winner_table
 from channelfm.errors import InputError
-from channelfm.records import Scene, write_atomically
+from channelfm.files import write_atomically
+from channelfm.records import Scene
 
 __all__ = ["Example", "Flight", "ReportContent", "write_report"]
 

@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from channelfm.benchmark.measure import BATCH, Measured, measure, warm_up
 from channelfm.benchmark.predictors import check_names, parameters_of
 from channelfm.errors import InputError
+from channelfm.files import write_atomically
 from channelfm.metrics import bootstrap_interval, bounded_db, polar_peaks, summary
-from channelfm.records import write_atomically
 from channelfm.tasks.extrapolation import examples, usable_snapshots
 from channelfm.tasks.predictor import Predictor
 

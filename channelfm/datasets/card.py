@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from channelfm.arrays import UPA
 from channelfm.datasets.dataset import Dataset
 from channelfm.datasets.manifest import COUNTED, SceneEntry
+from channelfm.files import write_atomically
 from channelfm.plain import from_json
-from channelfm.records import Channels, Scene, Trajectory, write_atomically
+from channelfm.records import Channels, Scene, Trajectory
 
 CARD = "README.md"
 PICTURES = "card"

@@ -17,8 +17,8 @@ from channelfm.datasets.manifest import RECIPE, SCENE_FOLDER
 from channelfm.datasets.recipe import DatasetRecipe, ForeignRecipe
 from channelfm.datasets.shards import SHARD_FOLDER
 from channelfm.errors import InputError, IntegrityError
+from channelfm.files import write_atomically
 from channelfm.plain import from_json
-from channelfm.records import write_atomically
 
 _BYTES_DEPEND_ON = ("numpy", "torch", "osmium", "shapely", "sionna-rt", "sionna-no-rt", "mitsuba", "drjit")
 

@@ -17,8 +17,8 @@ from channelfm.datasets.plan import plan_units
 from channelfm.datasets.recipe import DatasetRecipe, ForeignRecipe
 from channelfm.datasets.shards import FileEntry, ShardEntry
 from channelfm.errors import InputError, IntegrityError
+from channelfm.files import write_atomically
 from channelfm.plain import from_json
-from channelfm.records import write_atomically
 
 MANIFEST = "manifest.json"
 RECIPE = "recipe.json"

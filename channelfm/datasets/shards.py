@@ -15,8 +15,9 @@ from typing import Any
 
 from channelfm.datasets.verified import is_remembered, remember
 from channelfm.errors import IntegrityError
+from channelfm.files import write_atomically
 from channelfm.plain import from_json
-from channelfm.records import Channels, Record, write_atomically
+from channelfm.records import Channels, Record
 
 SHARD_FOLDER = "shards"
 LONGEST_NAME = 1000  # of a file, with the folders above it

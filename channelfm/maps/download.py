@@ -22,10 +22,10 @@ from typing import Any, NoReturn
 
 import channelfm
 from channelfm.errors import DependencyError, InputError
+from channelfm.files import write_atomically
 from channelfm.maps.elements import BUILDING_KEYS
 from channelfm.maps.files import LARGEST_ANSWER_BYTES
 from channelfm.maps.projection import Box, box_around, checked_box, local_origin
-from channelfm.records import write_atomically
 
 SERVER = "https://overpass-api.de/api"
 SERVER_VARIABLE = "CHANNELFM_OVERPASS"  # names another server's API in the environment

@@ -20,12 +20,12 @@ from pathlib import Path
 import platformdirs
 
 from channelfm.errors import InputError
+from channelfm.files import write_atomically
 from channelfm.maps.data import OSM_ATTRIBUTION
 from channelfm.maps.download import download_map, server
 from channelfm.maps.files import map_date
 from channelfm.maps.presets import known_maps, map_name
 from channelfm.maps.projection import Box
-from channelfm.records import write_atomically
 
 FOLDER_VARIABLE = "CHANNELFM_MAPS"
 CACHE_VARIABLE = "CHANNELFM_CACHE"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from channelfm.errors import IntegrityError
+from channelfm.files import write_atomically
 from channelfm.plain import from_json
-from channelfm.records import write_atomically
 
 
 class History:

@@ -23,6 +23,7 @@ from torch import nn
 from channelfm.checkpoints import CHECKPOINT, CONFIG, STATE, WEIGHTS, load_checkpoint, read_config, save_checkpoint
 from channelfm.datasets.claim import at_work
 from channelfm.errors import ChannelfmError, InputError
+from channelfm.files import remove_leftovers
 from channelfm.pretraining.batches import Batch
 from channelfm.pretraining.events import EventLog
 from channelfm.pretraining.feed import feed
@@ -35,7 +36,6 @@ from channelfm.pretraining.schedule import rate_factor, update_average
 from channelfm.pretraining.source import ArraySource, TrainingSource
 from channelfm.pretraining.state import load_state, save_state
 from channelfm.pretraining.utilisation import Meter
-from channelfm.records import remove_leftovers
 
 HISTORY = "history.json"
 SMALLEST_WEIGHT = 1e-12  # of a batch on average; all zero where nothing was received

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from channelfm.errors import IntegrityError
+from channelfm.files import write_atomically
 from channelfm.plain import from_json
 from channelfm.pretraining.identity import Identity
-from channelfm.records import write_atomically
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
 _AVERAGE = "average"

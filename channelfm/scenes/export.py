@@ -14,7 +14,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from channelfm.errors import InputError
-from channelfm.records import Scene, write_atomically
+from channelfm.files import write_atomically
+from channelfm.records import Scene
 from channelfm.scenes.materials import check_material
 from channelfm.scenes.ply import to_ply
 

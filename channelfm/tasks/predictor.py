@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from channelfm.checks import all_finite, as_numbers
 from channelfm.errors import InputError
+from channelfm.tokens.canonical import WIDEST_SPACING
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 WEAKEST, STRONGEST = 1e-24, 1e24  # largest amplitude of a channel: 120 dB beyond any link's, to either side
-HALF_A_WAVELENGTH, WIDEST_SPACING = 0.5, 100.0  # wavelengths
+HALF_A_WAVELENGTH = 0.5
 # Without a wave to divide out, channels are the same to statistics and networks when the spacing differs by less than
 # over the width of a usual band.
 SPACING_TOLERANCE = 1e-2

@@ -33,6 +33,7 @@ __all__ = [
     "to_canonical",
 ]
 
+WIDEST_SPACING = 100.0  # of an array's elements, in wavelengths
 # What the waves leave is scaled up by 60 dB at most: below that it is rounding and the wave model's own error.
 _SMALLEST_REST = 1e-3
 
@@ -46,7 +47,7 @@ class FrameRecipe(Recipe):
 
     kind: Literal["canonical", "raw"] = "canonical"
     waves: int = Field(default=1, ge=1, le=16)
-    spacing_wavelengths: float = Field(default=0.5, gt=0, le=100)
+    spacing_wavelengths: float = Field(default=0.5, gt=0, le=WIDEST_SPACING)
 
     def at_spacing(self, spacing_wavelengths: float) -> FrameRecipe:
         """The same for an array of another element spacing."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from channelfm.cache import cache_folder
 from channelfm.errors import ChannelfmError, DependencyError
-from channelfm.records import write_atomically
+from channelfm.files import write_atomically
 
 OLDEST_USABLE = 17
 INSTALL_COMMAND = "apt-get install libllvm19 libatomic1 (as root), or: bash scripts/bootstrap.sh"

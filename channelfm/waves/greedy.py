@@ -111,7 +111,7 @@ def find_waves(
     limit = largest_inverse_range(antennas.rows, antennas.cols, antennas.spacing)
     sources = torch.zeros(count, most, 3, device=device)
     present = torch.zeros(count, most, dtype=torch.bool, device=device)
-    energy = energies(antennas.field)
+    energy = single_energies(antennas.field)
     places = math.log(antennas.rows * antennas.cols * _SEARCH_RANGES)
     numbers = torch.arange(count, device=device)  # of the samples that still grow
     part, rest, found = antennas, antennas.field, torch.zeros(count, 0, 3, device=device)
@@ -120,7 +120,7 @@ def find_waves(
             newest, gain = first, _single_step(part, rest, first)[0]
         else:
             newest, gain = _newest_wave(part, rest, offsets)
-        explained, left = gain.abs().square() * part.number, energies(rest)
+        explained, left = gain.abs().square() * part.number, single_energies(rest)
         noise = significance * places * (left - explained).clamp_min(0) / part.number
         grows = (explained > noise) & (left > 10 ** (explained_db / 10) * energy[numbers])
         grows &= _ANTENNAS_PER_WAVE * wave < part.number
@@ -272,7 +272,7 @@ def _fitted(antennas: SeenAntennas, sources: Tensor, present: Tensor) -> _Fitted
     factor, _ = torch.linalg.cholesky_ex(gram)
     gains = torch.cholesky_solve(columns.conj() @ antennas.field[..., None], factor)
     rest = antennas.field - (gains.mT @ columns)[:, 0]
-    cost = energies(rest) + (ridge * gains[..., 0].abs().square()).sum(1)
+    cost = single_energies(rest) + (ridge * gains[..., 0].abs().square()).sum(1)
     return _Fitted(gains, rest, cost, slopes, columns, factor)
 
 
@@ -305,10 +305,12 @@ def _covariance(antennas: SeenAntennas, state: _Fitted, present: Tensor) -> Tens
     normal, _ = _normal_equations(state, waves)
     unknowns = present.sum(1) * (1.5 + state.columns.shape[1] / waves)
     freedom = (antennas.number - unknowns).clamp_min(0.1 * antennas.number)
-    noise = (energies(state.rest) / freedom + _NOISE_FLOOR * energies(antennas.field) / antennas.number).double()
+    noise = (
+        single_energies(state.rest) / freedom + _NOISE_FLOOR * single_energies(antennas.field) / antennas.number
+    ).double()
     diagonal = normal.diagonal(dim1=1, dim2=2)
     # Directions that the observation hardly determines are as uncertain as they can be in numbers of this precision.
-    power = energies(antennas.field) / antennas.number.clamp_min(1)
+    power = single_energies(antennas.field) / antennas.number.clamp_min(1)
     weak = 1e-6 * diagonal + _LEAST_INFORMATION * power[:, None]
     weak = torch.where(present.repeat_interleave(3, 1), weak, torch.ones_like(diagonal))
     inverse, _ = torch.linalg.inv_ex(normal.double() + torch.diag_embed(weak.double()))
@@ -341,6 +343,6 @@ def _finite(step: Tensor) -> Tensor:
     return torch.nan_to_num(step, 0.0, 0.0, 0.0).clamp(-0.5, 0.5)
 
 
-def energies(values: Tensor) -> Tensor:
-    """Energy [N] of complex [N, n]."""
+def single_energies(values: Tensor) -> Tensor:
+    """Energy [N] of complex [N, n], in single precision as all here (:func:`channelfm.waves.observation.energies`)."""
     return torch.view_as_real(values).square().sum((1, 2))

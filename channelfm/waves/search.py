@@ -19,8 +19,8 @@ from channelfm.waves.greedy import (
     EXPLAINED_DB,
     FoundWaves,
     alias_waves,
-    energies,
     find_waves,
+    single_energies,
     wave_fields,
 )
 from channelfm.waves.spherical import coarse_spherical_wave, parameters_of
@@ -139,7 +139,7 @@ def _posterior(antennas: SeenAntennas, found: FoundWaves, possible: Tensor) -> T
     count, number = possible.shape
     antennas_seen = antennas.number.reshape(count, number)
     rest = antennas.field - wave_fields(found, antennas).sum(1)
-    left = (energies(rest) / energies(antennas.field)).reshape(count, number)
+    left = (single_energies(rest) / single_energies(antennas.field)).reshape(count, number)
     evidence = -antennas_seen * left.clamp_min(10 ** (EXPLAINED_DB / 10)).log()
     waves = found.present.sum(1).reshape(count, number)
     price = _PARAMETERS / 2 * waves * (2 * antennas_seen).log()
@@ -184,7 +184,7 @@ def _spread(antennas: SeenAntennas, found: FoundWaves, offsets: Tensor) -> tuple
     alone = (antennas.field - parts.sum(1))[row] + parts[row, wave]
     own = FoundWaves(*(value[row, wave] for value in found))
     sources, gains = alias_waves(antennas.select(row), alone, own.sources, offsets)
-    n, energy = antennas.number[row][:, None], energies(alone)[:, None]
+    n, energy = antennas.number[row][:, None], single_energies(alone)[:, None]
     left = (energy - gains.abs().square() * n).clamp_min(1e-6 * energy)
     possible = gains.abs() > 0
     possible[wave == 0, 1:] = False

@@ -14,32 +14,10 @@ from channelfm.datasets.exchange import (
     save_sionna,
 )
 from channelfm.errors import InputError
-from channelfm.records import Paths
 from channelfm.scenes.materials import electromagnetic_properties
 
 STATION = UPA(2, 3, 7e9, (0.0, 0.0, 20.0))
 USERS = np.array([[60.0, 10.0, 2.0], [40.0, -30.0, 1.0]])
-
-
-def direct_paths() -> Paths:
-    """The line of sight from two users, as plane waves."""
-    legs = np.asarray(STATION.position) - USERS
-    distance = np.linalg.norm(legs, axis=1)
-    departure = (legs / distance[:, None])[:, None]
-    return Paths(
-        gain=np.full((2, 1, 1), 1e-4, np.complex64),
-        delay_s=distance[:, None, None] / 299_792_458.0,
-        valid=np.ones((2, 1, 1), bool),
-        doppler_hz=np.zeros((2, 1, 1), np.float32),
-        interactions=np.zeros((2, 1, 1), np.int32),
-        points_m=np.zeros((2, 1, 1, 3)),
-        departure=departure,
-        arrival=-departure,
-        times_s=np.zeros(2),
-        positions_m=USERS,
-        carrier_hz=7e9,
-        method="test",
-    )
 
 
 @pytest.mark.parametrize("suffix", ["npz", "mat"])
@@ -54,8 +32,8 @@ def test_arrays_to_a_data_set_and_back(make_channels, tmp_path, suffix):
     np.testing.assert_array_equal(import_arrays(files[0]).response, channels.response)
 
 
-def test_a_deepmimo_scenario_to_a_data_set(tmp_path, tiny_scene):
-    paths = direct_paths()
+def test_a_deepmimo_scenario_to_a_data_set(tmp_path, tiny_scene, direct_paths):
+    paths = direct_paths(STATION, USERS)
     export_deepmimo(paths, STATION, tmp_path / "town", scene=tiny_scene, properties_of=electromagnetic_properties)
     settings = ["channel.num_subcarriers=2", "attribution=made here"]
     dataset = import_dataset("deepmimo", tmp_path / "town", tmp_path / "set", settings)
@@ -68,8 +46,8 @@ def test_a_deepmimo_scenario_to_a_data_set(tmp_path, tiny_scene):
     assert larger.load("train").response.shape == (2, 16, 1)
 
 
-def test_a_stored_sionna_object_to_a_data_set(tmp_path):
-    paths = direct_paths()
+def test_a_stored_sionna_object_to_a_data_set(tmp_path, direct_paths):
+    paths = direct_paths(STATION, USERS)
     zenith, azimuth = (np.arccos(paths.arrival[..., 2]), np.arctan2(paths.arrival[..., 1], paths.arrival[..., 0]))
     tensors = {name: np.zeros((1, 2, 1)) for name in ("theta_t", "phi_t", "doppler")}
     tensors |= {"theta_r": zenith[None], "phi_r": azimuth[None], "tau": paths.delay_s[None, ..., 0]}

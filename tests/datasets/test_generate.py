@@ -126,7 +126,7 @@ def test_disk_full_leaves_only_whole_shards(made, recipe, tmp_path, monkeypatch,
             raise OSError(28, "No space left on device")
         real(handle)
 
-    monkeypatch.setattr("channelfm.records.os.fsync", full)
+    monkeypatch.setattr("channelfm.files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         generate(recipe, tmp_path, progress=False)
     monkeypatch.undo()

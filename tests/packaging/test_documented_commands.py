@@ -12,7 +12,6 @@ import pytest
 
 from channelfm.arrays import UPA
 from channelfm.datasets.exchange import export_deepmimo, save_sionna
-from channelfm.records import Paths
 
 ROOT = Path(__file__).resolve().parents[2]
 _SPEC = importlib.util.spec_from_file_location("documented_commands", ROOT / "scripts" / "documented_commands.py")
@@ -23,12 +22,12 @@ RUN = [command for command in COMMANDS if command.run is not None]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory, direct_paths) -> Path:
     """Where all of them run, one after the other, as a reader of the pages would; empty but for the reader's own
     channels, which the page on data sets imports."""
     here = tmp_path_factory.mktemp("empty")
     array, users = UPA(8, 8, 3.5e9, (0.0, 0.0, 20.0)), np.array([[60.0, 10.0, 2.0], [40.0, -30.0, 1.0]])
-    paths = _direct_paths(array, users)
+    paths = direct_paths(array, users)
     np.savez(here / "h.npz", response=np.ones((4, 64, 1), np.complex64))
     export_deepmimo(paths, array, here / "city_3p5", phase_convention="carrier-excluded")
     zenith, azimuth = np.arccos(paths.arrival[..., 2]), np.arctan2(paths.arrival[..., 1], paths.arrival[..., 0])
@@ -65,24 +64,3 @@ def test_a_quick_form_stands_for_a_command_of_its_block() -> None:
     ]
     with pytest.raises(ValueError, match="page:4: no command of this block has the quick form: make c"):
         list(documented.commands_in(page.replace("make a -s", "make c -s"), "page"))
-
-
-def _direct_paths(array: UPA, users: np.ndarray) -> Paths:
-    """The line of sight from two users to an array, as plane waves."""
-    legs = np.asarray(array.position) - users
-    distance = np.linalg.norm(legs, axis=1)
-    departure = (legs / distance[:, None])[:, None]
-    return Paths(
-        gain=np.full((2, 1, 1), 1e-4, np.complex64),
-        delay_s=distance[:, None, None] / 299_792_458.0,
-        valid=np.ones((2, 1, 1), bool),
-        doppler_hz=np.zeros((2, 1, 1), np.float32),
-        interactions=np.zeros((2, 1, 1), np.int32),
-        points_m=np.zeros((2, 1, 1, 3)),
-        departure=departure,
-        arrival=-departure,
-        times_s=np.zeros(2),
-        positions_m=users,
-        carrier_hz=array.carrier_hz,
-        method="test",
-    )

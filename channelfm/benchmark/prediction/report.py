@@ -14,7 +14,7 @@ from channelfm.benchmark.page import PAGE, STYLE
 from channelfm.benchmark.prediction.recipe import PredictionRecipe
 from channelfm.benchmark.prediction.rows import PredictionRow, case_name, row_name
 from channelfm.benchmark.tables import decibels
-from channelfm.records import write_atomically
+from channelfm.files import write_atomically
 
 if TYPE_CHECKING:
     from channelfm.benchmark.prediction.suite import PredictionResults

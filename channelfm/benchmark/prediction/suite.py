@@ -26,7 +26,7 @@ from channelfm.config import load_recipe
 from channelfm.datasets import Dataset
 from channelfm.datasets.sequences import Sequences, load_sequences
 from channelfm.errors import ChannelfmError, InputError
-from channelfm.records import write_atomically
+from channelfm.files import write_atomically
 from channelfm.tasks.prediction import LearningSequencePredictor, SequencePredictor, prediction_examples
 
 FORMAT = 1  # of kept cells

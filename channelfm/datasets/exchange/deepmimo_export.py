@@ -31,7 +31,8 @@ from channelfm.datasets.exchange.deepmimo_format import (
 from channelfm.datasets.exchange.deepmimo_scene import PropertiesOf, write_scene
 from channelfm.datasets.exchange.files import write_npz
 from channelfm.errors import InputError
-from channelfm.records import Paths, Scene, Trajectory, write_atomically
+from channelfm.files import write_atomically
+from channelfm.records import Paths, Scene, Trajectory
 from channelfm.units import SPEED_OF_LIGHT
 
 Float = NDArray[np.float64]

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from channelfm.config import brief
 from channelfm.datasets.exchange.files import read_arrays, write_npz
 from channelfm.errors import InputError
+from channelfm.files import write_atomically
 from channelfm.plain import from_json
-from channelfm.records import Scene, SceneObject, write_atomically
+from channelfm.records import Scene, SceneObject
 
 LABELS = {"building": "buildings", "ground": "terrain", "other": "objects"}  # ours -> DeepMIMO's
 KINDS = {label: kind for kind, label in LABELS.items()}

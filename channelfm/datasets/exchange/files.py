@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from channelfm.config import brief
 from channelfm.datasets.exchange.mat5 import HEADER, is_mat5, read_mat5
 from channelfm.errors import InputError
-from channelfm.records import write_atomically
+from channelfm.files import write_atomically
 
 SUFFIXES = (".npz", ".mat", ".npy")
 UNNAMED = "array"  # the name under which a .npy file's only array is found

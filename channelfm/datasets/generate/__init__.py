@@ -29,8 +29,8 @@ from channelfm.datasets.plan import Unit, first_users, plan_units, share_of
 from channelfm.datasets.recipe import DatasetRecipe
 from channelfm.datasets.shards import ShardEntry, finished_entry, sweep_leftovers
 from channelfm.errors import InputError, IntegrityError
+from channelfm.files import write_atomically
 from channelfm.plain import from_json
-from channelfm.records import write_atomically
 from channelfm.scenes.pictures import draw_scene
 from channelfm.tracing.trace import Method, available_method
 

@@ -30,9 +30,10 @@ from channelfm.datasets.recipe import DatasetRecipe, SceneRecipe
 from channelfm.datasets.shards import ShardEntry, store_record, write_shard
 from channelfm.datasets.storage import halved, with_paths
 from channelfm.errors import ChannelfmError
+from channelfm.files import write_atomically
 from channelfm.maps.files import map_date
 from channelfm.plain import from_json
-from channelfm.records import Channels, Paths, Scene, Trajectory, write_atomically
+from channelfm.records import Channels, Paths, Scene, Trajectory
 from channelfm.tracing.sequences import birth_death_statistics, follow, trace_sequence
 from channelfm.tracing.trace import Method, Tracer
 
