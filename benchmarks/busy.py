@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES
-from channelfm.baselines.prediction import SEQUENCE_BASELINES
+from channelfm.baselines.time import SEQUENCE_BASELINES
 from channelfm.config import load_recipe
 from channelfm.pretraining.feed import prepare
 from channelfm.pretraining.learner import Learner

@@ -33,8 +33,8 @@ from channelfm.diffusion import SamplerRecipe
 from channelfm.errors import ChannelfmError, InputError
 from channelfm.metrics import bootstrap_interval, bounded_db, nmse, summary
 from channelfm.tasks.extrapolation import Examples, examples
-from channelfm.tasks.methods import predictor_of
-from channelfm.tasks.network_predictor import NetworkPredictor
+from channelfm.learned.methods import predictor_of
+from channelfm.learned.network import NetworkPredictor
 
 DEFAULT_MODEL = "cddim-small"
 STEPS, FEW = (1, 2, 4, 8, 20, 50, 100, 200), (1, 2, 4, 8)

@@ -26,16 +26,16 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 from channelfm import __version__
-from channelfm.baselines.prediction import sequence_baselines
+from channelfm.baselines.time import sequence_baselines
 from channelfm.config import Recipe, brief, parse_recipe
 from channelfm.errors import InputError, IntegrityError
 from channelfm.files import write_atomically
+from channelfm.learned.methods import MIXTURE, SEQUENCE, predictor_of, sequence_predictor_of
+from channelfm.learned.mixture import MixturePredictor
+from channelfm.learned.network import NetworkPredictor, PredictorRecipe
+from channelfm.learned.sequence import SequenceNetwork
 from channelfm.models.zoo import build
 from channelfm.plain import read_yaml
-from channelfm.tasks.methods import MIXTURE, SEQUENCE, predictor_of, sequence_predictor_of
-from channelfm.tasks.mixture_predictor import MixturePredictor
-from channelfm.tasks.network_predictor import NetworkPredictor, PredictorRecipe
-from channelfm.tasks.sequence_predictor import SequenceNetwork
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"

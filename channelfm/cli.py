@@ -268,7 +268,7 @@ def benchmark(
 def models() -> None:
     """Packaged checkpoints, the networks that can be trained, and the classical predictors."""
     from channelfm.baselines import BASELINES
-    from channelfm.baselines.prediction import SEQUENCE_BASELINES
+    from channelfm.baselines.time import SEQUENCE_BASELINES
     from channelfm.checkpoints import packaged_models
     from channelfm.models.zoo import BUILDERS, build
 

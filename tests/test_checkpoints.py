@@ -30,10 +30,10 @@ from channelfm.checkpoints import (
 )
 from channelfm.errors import InputError, IntegrityError
 from channelfm.models.zoo import build
-from channelfm.tasks.diffusion_predictor import DiffusionPredictor
+from channelfm.learned.diffusion import DiffusionPredictor
 from channelfm.tasks.extrapolation import examples
-from channelfm.tasks.network_predictor import PredictorRecipe
-from channelfm.tasks.one_shot_predictor import OneShotPredictor
+from channelfm.learned.network import PredictorRecipe
+from channelfm.learned.one_shot import OneShotPredictor
 from channelfm.tasks.predictor import AssumedSpacing
 from channelfm.tokens.canonical import FrameRecipe
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES
-from channelfm.baselines.prediction import SEQUENCE_BASELINES
+from channelfm.baselines.time import SEQUENCE_BASELINES
 from channelfm.checkpoints import load_model, packaged_models, predicts_sequences
-from channelfm.tasks.predictor import STRONGEST, WEAKEST, LearningPredictor
+from channelfm.estimator import Examples, Learns
+from channelfm.observation import STRONGEST, WEAKEST
 from channelfm.tokens.canonical import FrameRecipe, find_frame, to_canonical
 from channelfm.tokens.masks import random_mask
 
@@ -48,8 +49,8 @@ def predictors():
     ready = {}
     for name in FIELDS:
         ready[name] = BASELINES[name](0.5) if name in BASELINES else load_model(name, spacing_wavelengths=0.5)
-        if isinstance(ready[name], LearningPredictor):
-            ready[name].learn(noisy_waves(12, 12, 10, seed=1))
+        if isinstance(ready[name], Learns):
+            ready[name].learn(Examples.of_channels(noisy_waves(12, 12, 10, seed=1)))
     for name in SEQUENCES:
         ready[name] = SEQUENCE_BASELINES[name]() if name in SEQUENCE_BASELINES else load_model(name)
     return ready

@@ -1,8 +1,8 @@
 """Classical predictors, and the bounds that no predictor can beat.
 
 ``BASELINES`` is the one list of them: row name -> constructor. Each takes ``spacing_wavelengths``, for when ``predict``
-is not told any. Those that are also a :class:`channelfm.tasks.predictor.LearningPredictor` learn from training channels
-before they predict.
+is not told any. Those that are :class:`channelfm.estimator.Learns` learn from examples
+before they answer.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from channelfm.baselines.off_grid import OffGrid
 from channelfm.baselines.off_grid_process import OffGridProcess
 from channelfm.baselines.wave_frame import WaveFrame
 from channelfm.baselines.zero_filling import ZeroFilling
-from channelfm.tasks.predictor import Predictor
+from channelfm.estimator import Estimator
 
-BASELINES: dict[str, Callable[..., Predictor]] = {
+BASELINES: dict[str, Callable[..., Estimator]] = {
     "zero-filling": ZeroFilling,
     "lmmse": LMMSE,
     "linear-interpolation": LinearInterpolation,

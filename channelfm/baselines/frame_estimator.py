@@ -24,7 +24,7 @@ class FrameEstimator(FieldEstimator):
     samples_at_once = 16
 
     @torch.inference_mode()
-    def estimate(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
+    def fields(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
         """See :class:`FieldEstimator`."""
         frame = find_frame(field, seen, self.frame.at_spacing(spacing_wavelengths))
         rest = torch.where(seen, to_canonical(field, frame), 0).to(torch.complex128)

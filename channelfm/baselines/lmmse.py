@@ -6,19 +6,12 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from channelfm.baselines.frame_estimator import FrameEstimator
 from channelfm.errors import InputError
-from channelfm.tasks.extrapolation import usable_snapshots
-from channelfm.tasks.predictor import (
-    SPACING_TOLERANCE,
-    check_observation,
-    checked_spacing,
-    fold_frequency,
-    known_spacing,
-)
+from channelfm.estimator import Examples, same_spacing
+from channelfm.observation import Complex, Observation, fold_frequency, usable_snapshots
 from channelfm.tokens.canonical import FrameRecipe, find_frame, to_canonical
 
 # White variances that may be added to the covariance, relative to the mean power of an antenna.
@@ -39,12 +32,12 @@ class LMMSE(FrameEstimator):
     not span, is that of ``loadings`` under which the sample's own observation is most likely (complex normal, with a
     covariance proportional to R_oo + w I); they are tried in order until the likelihood falls.
 
-    A :class:`channelfm.tasks.predictor.LearningPredictor`: ``predict`` raises InputError before ``learn``, and for
-    arrays of another size than it learned.
+    It :class:`learns <channelfm.estimator.Learns>`: ``estimate`` raises InputError before that, and for arrays of
+    another size than it learned.
 
     Parameters
     ----------
-    spacing_wavelengths : element spacing in wavelengths where ``learn`` and ``predict`` are not told any.
+    spacing_wavelengths : element spacing in wavelengths where ``predict`` is not told any.
     loadings : to choose from, relative to the mean power of an antenna, each > 0, in descending order.
     """
 
@@ -57,14 +50,11 @@ class LMMSE(FrameEstimator):
         self._factor: Tensor | None = None  # complex64 [rows * cols, rank]
         self._size, self._learned_spacing = (0, 0), 0.0
 
-    def learn(self, channels: NDArray[np.complex64], spacing_wavelengths: float | None = None) -> None:
-        """See :class:`channelfm.tasks.predictor.LearningPredictor`; each frequency counts as a channel of its own."""
-        if np.ndim(channels) != 4 or not np.iscomplexobj(channels):
-            raise InputError(
-                f"training channels have shape {np.shape(channels)}: give complex [snapshot, row, column, frequency]"
-            )
-        spacing = known_spacing(self.name, spacing_wavelengths, self.spacing_wavelengths)
-        folded = fold_frequency(usable_snapshots(channels))
+    def learn(self, examples: Examples) -> None:
+        """See :class:`channelfm.estimator.Learns`; each frequency counts as a channel of its own."""
+        _, *size = examples.observation.grid.shape
+        spacing = examples.observation.grid.array.spacing_wavelengths
+        folded = fold_frequency(usable_snapshots(examples.channel.reshape(-1, *size)))
         folded = folded[np.any(folded != 0, axis=(1, 2))]
         if not len(folded):
             raise InputError("none of the training channels has a path: give the channels of another split")
@@ -77,29 +67,26 @@ class LMMSE(FrameEstimator):
         everywhere = torch.ones_like(field, dtype=torch.bool)
         return to_canonical(field, find_frame(field, everywhere, self.frame.at_spacing(spacing_wavelengths)))
 
-    def predict(
-        self, observed: NDArray[np.complex64], mask: NDArray[np.bool_], spacing_wavelengths: float | None = None
-    ) -> NDArray[np.complex64]:
-        """See :class:`channelfm.tasks.predictor.Predictor`; each frequency is estimated as its own sample.
+    def known_spacing(self, told: float | None) -> float:
+        """Where no spacing is told, it is that of the channels that were learned."""
+        return super().known_spacing(told if self._factor is None or told is not None else self._learned_spacing)
 
-        Where no spacing is told, it is that of the channels that were learned; the raw frame takes no other.
-        """
-        observed, mask = check_observation(observed, mask)
+    def estimate(self, observation: Observation) -> Complex:
+        """See :class:`channelfm.estimator.Estimator`; the raw frame takes no spacing but that of what was learned."""
+        array, learned = observation.grid.array, self._learned_spacing
         if self._factor is None:
-            raise InputError(f"'{self.name}' knows no statistics yet: first call learn(channels of a training split)")
-        if observed.shape[1:3] != self._size:
+            raise InputError(f"'{self.name}' knows no statistics yet: first call learn(examples of a training split)")
+        if (array.rows, array.cols) != self._size:
             raise InputError(
                 f"'{self.name}' learned arrays of {self._size[0]} x {self._size[1]} antennas, these are "
-                f"{observed.shape[1]} x {observed.shape[2]}: learn from channels of that size"
+                f"{array.rows} x {array.cols}: learn from channels of that size"
             )
-        learned = self._learned_spacing
-        spacing = learned if spacing_wavelengths is None else checked_spacing(spacing_wavelengths)
-        if self.frame.kind == "raw" and not math.isclose(spacing, learned, rel_tol=SPACING_TOLERANCE):
+        if self.frame.kind == "raw" and not same_spacing(array.spacing_wavelengths, learned):
             raise InputError(
-                f"'{self.name}' learned arrays spaced {learned:g} wavelengths, these are spaced {spacing:g}: "
-                "learn from channels of that spacing"
+                f"'{self.name}' learned arrays spaced {learned:g} wavelengths, these are spaced "
+                f"{array.spacing_wavelengths:g}: learn from channels of that spacing"
             )
-        return super().predict(observed, mask, spacing)
+        return super().estimate(observation)
 
     def estimate_rest(self, rest: Tensor, seen: Tensor) -> Tensor:
         """See :class:`FrameEstimator`."""

@@ -49,7 +49,7 @@ class MatchingPursuit(FieldEstimator):
         self.max_atoms = max_atoms
 
     @torch.inference_mode()
-    def estimate(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
+    def fields(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
         """See :class:`FieldEstimator`."""
         estimate = torch.zeros_like(field)
         for numbers, offsets in by_aliases(seen, spacing_wavelengths):

@@ -54,7 +54,7 @@ class OffGrid(FieldEstimator):
         self.max_waves = max_waves
 
     @torch.inference_mode()
-    def estimate(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
+    def fields(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
         """See :class:`FieldEstimator`."""
         count, rows, cols = field.shape
         basis = GainBasis.of_array(rows, cols, spacing_wavelengths)

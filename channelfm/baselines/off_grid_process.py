@@ -26,11 +26,11 @@ class OffGridProcess(FieldEstimator):
         super().__init__(spacing_wavelengths)
         self.waves, self.rest = OffGrid(), GaussianProcess()
 
-    def estimate(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
+    def fields(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
         """See :class:`FieldEstimator`."""
-        estimate = self.waves.estimate(field, seen, spacing_wavelengths).to(torch.complex64)
+        estimate = self.waves.fields(field, seen, spacing_wavelengths).to(torch.complex64)
         rest = torch.where(seen, field - estimate, 0)
         left = torch.nonzero((rest != 0).any(2).any(1))[:, 0]
         if len(left):
-            estimate[left] += at_unit_scale(self.rest.estimate, rest[left], seen[left], spacing_wavelengths)
+            estimate[left] += at_unit_scale(self.rest.fields, rest[left], seen[left], spacing_wavelengths)
         return estimate

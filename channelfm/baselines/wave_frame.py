@@ -24,6 +24,6 @@ class WaveFrame(FieldEstimator):
         self.waves = waves
 
     @torch.inference_mode()
-    def estimate(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
+    def fields(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
         """See :class:`FieldEstimator`."""
         return torch.where(seen, field, fit_waves(field, seen, self.waves, spacing_wavelengths).total)

@@ -100,16 +100,26 @@ def aligned(response: Complex, frequencies_hz: Float) -> Complex:
     The first arrival is where the delay profile (Hann window, mean over antennas, 4 delays for each tap) rises to
     within 20 dB of its greatest value after its longest quiet stretch: the axis is a circle. One frequency has none.
     """
+    everything = np.ones((1, 1, 1, 1, 1), np.bool_)
+    return advanced(response, delay_advance_s(response, everything, frequencies_hz), frequencies_hz)
+
+
+def delay_advance_s(values: Complex, mask: NDArray[np.bool_], frequencies_hz: Float) -> Float:
+    """By how much each of the sequences arrives too late [s], float64 [N]."""
     count = len(frequencies_hz)
     if count < 2:
-        return response
+        return np.zeros(len(values))
     axis = _FINER * count
-    profile = np.fft.ifft(response[:, 0] * np.hanning(count + 2)[1:-1], axis, axis=-1)
+    profile = np.fft.ifft(values[:, 0] * np.hanning(count + 2)[1:-1], axis, axis=-1)
     power = np.mean(np.abs(profile) ** 2, axis=(1, 2))
     quiet = power < 10 ** (_FIRST_ARRIVAL_DB / 10) * power.max(axis=1, keepdims=True)
     arrival = np.array([_end_of_longest_run(row) for row in quiet])
     spacing_hz = float(frequencies_hz[1] - frequencies_hz[0])
-    advance_s = (arrival / axis - FIRST_ARRIVAL) / spacing_hz
+    return np.asarray((arrival / axis - FIRST_ARRIVAL) / spacing_hz)
+
+
+def advanced(response: Complex, advance_s: Float, frequencies_hz: Float) -> Complex:
+    """Sequences [N, T, row, col, F], each ``advance_s`` [N] earlier."""
     turn = np.exp(2j * np.pi * advance_s[:, None] * (frequencies_hz - frequencies_hz.mean()))
     return np.asarray(response * turn[:, None, None, None, :], dtype=np.complex64)
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor, nn
 
-from channelfm.baselines.prediction import sequence_baselines
+from channelfm.baselines.time import sequence_baselines
+from channelfm.learned.mixture import MixturePredictor, mixture_input
 from channelfm.pretraining.sequence_recipe import MixtureObjective
 from channelfm.pretraining.sequences import fingerprint_of, score_prediction
-from channelfm.tasks.mixture_predictor import MixturePredictor, mixture_input
 from channelfm.tasks.prediction import prediction_examples
 from channelfm.tokens.angle_delay import angle_delay_frames
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from channelfm.checkpoints import load_model, load_reconstructor
 from channelfm.errors import InputError
+from channelfm.learned.network import NetworkPredictor
 from channelfm.pretraining.recipe import PretrainRecipe
-from channelfm.tasks.network_predictor import NetworkPredictor
 
 START, TEACHER = "start", "teacher"
 HEADS = ("feedback.",)  # parts of networks that are put on a pretrained one

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from channelfm.config import Recipe
+from channelfm.learned.network import PredictorRecipe
 from channelfm.pretraining.sequence_recipe import MixtureObjective, SequenceObjective
 from channelfm.pretraining.source import SourceRecipe
-from channelfm.tasks.network_predictor import PredictorRecipe
 
 MaskKind = Literal["random", "rows", "columns", "block", "comb"]
 Weight = Annotated[float, Field(ge=0)]

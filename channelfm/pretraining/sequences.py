@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from channelfm.datasets.dataset import Dataset
 from channelfm.datasets.sequences import Sequences, join_sequences, load_sequences
 from channelfm.errors import InputError
+from channelfm.learned.methods import sequence_predictor_of
 from channelfm.metrics import bounded_db, nmse
 from channelfm.pretraining.sequence_recipe import ESTIMATE, FUTURE, SequenceObjective
-from channelfm.tasks.methods import sequence_predictor_of
 from channelfm.tasks.prediction import SequencePredictor, prediction_examples
 from channelfm.tokens.patches import patch_counts
 from channelfm.tokens.sequence_masks import SEQUENCE_MASKS

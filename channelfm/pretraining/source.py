@@ -23,8 +23,7 @@ from channelfm.arrays import UPA
 from channelfm.channels.compact import CompactPaths, expand
 from channelfm.config import Recipe
 from channelfm.errors import InputError
-from channelfm.tasks.extrapolation import usable_snapshots
-from channelfm.tasks.predictor import fold_frequency
+from channelfm.observation import fold_frequency, usable_snapshots
 
 if TYPE_CHECKING:
     from channelfm.pretraining.recipe import PretrainRecipe

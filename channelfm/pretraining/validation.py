@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from channelfm.learned.methods import predictor_of
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.tasks.extrapolation import examples, usable_snapshots
-from channelfm.tasks.methods import predictor_of
 
 VALIDATION_RATIOS = (0.5, 0.75, 0.9)
 

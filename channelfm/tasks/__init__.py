@@ -1,1 +1,18 @@
-"""Tasks: each is examples, a target and what a Predictor has to do."""
+"""Tasks: what is observed, what is asked, how answers are scored. ``TASKS`` is the one list of them."""
+
+from __future__ import annotations
+
+from channelfm.tasks.base import Measure, Task
+from channelfm.tasks.estimation import HybridEstimation
+from channelfm.tasks.extrapolation import Extrapolation
+from channelfm.tasks.line_of_sight import LineOfSight
+from channelfm.tasks.prediction import Prediction
+
+TASKS: dict[str, type[Task]] = {
+    "extrapolation": Extrapolation,
+    "prediction": Prediction,
+    "hybrid-estimation": HybridEstimation,
+    "line-of-sight": LineOfSight,
+}
+
+__all__ = ["TASKS", "Extrapolation", "HybridEstimation", "LineOfSight", "Measure", "Prediction", "Task"]

@@ -1,149 +1,159 @@
-"""Channel prediction: the next frames from past ones that are noisy or sparse (seed 004, section V)."""
+"""Channel prediction: frames to come, which are entries like others that were not measured (seed 004, section V)."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from pydantic import Field, field_validator
 
-from channelfm.checks import as_numbers, as_whole
+from channelfm.datasets.blocks import Blocks
+from channelfm.datasets.sequences import advanced, delay_advance_s
 from channelfm.errors import InputError
-from channelfm.tasks.extrapolation import check_draw
-from channelfm.tasks.predictor import broadcast_mask, check_amplitudes, check_answer
-from channelfm.units import db_to_power
-from channelfm.waves.scale import scale_exponents, times_power_of_two
+from channelfm.estimator import Examples, checked_sequences
+from channelfm.metrics import achievable_rate, nmse, squared_cosine_similarity
+from channelfm.observation import Bool, Complex, Entries, Float, Grid, Observation, check_draw, observe
+from channelfm.tasks.base import Measure, Task, decibels, mean, median_decibels
+from channelfm.tasks.observing import Count, Decibels
 
-Complex = NDArray[np.complex64]
-Bool = NDArray[np.bool_]
-
-
-@runtime_checkable
-class SequencePredictor(Protocol):
-    """Predicts the frames that follow a sequence of frames; ``name`` is the row name in every table."""
-
-    name: str
-
-    def predict(self, past: Complex, mask: Bool, horizon: int) -> Complex:
-        """The next ``horizon`` frames.
-
-        Parameters
-        ----------
-        past : complex64 [N, T, row, col, frequency], evenly spaced in time; entries not observed hold 0.
-        mask : bool, broadcastable to ``past``; True = observed.
-        horizon : frames to predict, at least 1.
-
-        Returns complex64 [N, horizon, row, col, frequency], finite everywhere. The answer to c x is c times the answer
-        to x, bit for bit where c is a power of two. Raises InputError on a wrong shape, NaN or infinity, amplitudes as
-        a Predictor does, a horizon that is no whole number from 1 on, and a sequence of which nothing is observed.
-        """
-        ...
+Speeds = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
 
 
-@runtime_checkable
-class LearningSequencePredictor(SequencePredictor, Protocol):
-    """A SequencePredictor that needs statistics of channels first; a benchmark gives it the training split."""
+class Past(NamedTuple):
+    """Every ``comb``-th subcarrier of the past is seen, at an SNR (None: clean)."""
 
-    def learn(self, sequences: Complex) -> None:
-        """Take the statistics of clean sequences complex64 [N, T, row, col, frequency]; again starts afresh."""
-        ...
+    snr_db: float | None = None
+    comb: int = 1
 
-
-class ScaledSequencePredictor(ABC):
-    """A SequencePredictor whose :meth:`future` meets valid sequences at unit scale; subclasses give it and ``name``."""
-
-    name: str
-
-    def predict(self, past: Complex, mask: Bool, horizon: int) -> Complex:
-        """See :class:`SequencePredictor`; InputError, too, where a network's weights give no finite answer."""
-        past, mask = check_past(past, mask, horizon)
-        if not len(past):
-            return np.zeros((0, horizon, *past.shape[2:]), np.complex64)
-        frames = torch.from_numpy(past)
-        exponents = scale_exponents(frames)
-        future = self.future(times_power_of_two(frames, -exponents).numpy(), mask, horizon)
-        check_answer(future, self.name)
-        return times_power_of_two(torch.from_numpy(future), exponents).numpy()
-
-    @abstractmethod
-    def future(self, past: Complex, mask: Bool, horizon: int) -> Complex:
-        """The next frames complex64 of at least one sequence whose largest component lies in [1/2, 1), 0 where hidden,
-        and a full-size mask."""
+    def __str__(self) -> str:
+        noise = "clean" if self.snr_db is None else f"{self.snr_db:g} dB SNR"
+        return noise if self.comb == 1 else f"{noise}, pilots on 1/{self.comb}"
 
 
-@dataclass(frozen=True)
-class PredictionExamples:
-    """``past`` complex64 [N, T, row, col, F], 0 where hidden; ``mask`` bool [1, 1, 1, 1, F], True = observed;
-    ``future`` complex64 [N, horizon, row, col, F], clean."""
+class Prediction(Task):
+    """The frames that follow ``context`` past ones, at each of ``horizons``.
 
-    past: Complex
-    mask: Bool
-    future: Complex
-
-
-def prediction_examples(
-    sequences: Complex,
-    context: int = 10,
-    horizon: int = 8,
-    comb: int = 1,
-    snr_db: float | None = None,
-    seed: int = 0,
-) -> PredictionExamples:
-    """Frames 0 .. ``context`` - 1 of sequences as the past, and the ``horizon`` frames after them.
-
-    Of the past, subcarriers 0, ``comb``, 2 ``comb``, ... are observed in every frame, as comb pilots are. ``snr_db``
-    adds white complex Gaussian noise at that ratio of the mean power of each sequence's past; None leaves it clean.
-    The noise depends on seed and shape alone, scaled, so that every predictor meets the same.
-
-    Raises InputError for sequences of another shape, shorter than context + horizon, not finite or zero everywhere in
-    the past, and for a comb that observes fewer than two subcarriers.
+    ``snr_db`` (null: clean) and ``combs`` (every comb-th subcarrier is observed) are crossed. ``speed_bins`` in m/s
+    [from, to) group the sequences. ``rate_snr_db`` is that of the data behind the precoder
+    (:func:`channelfm.metrics.achievable_rate`). ``alignment``: a receiver's timing advance follows from what it
+    "observed"; "clean" takes it from the channel without noise and with all subcarriers, as earlier tables did.
     """
-    sequences = _checked_sequences(sequences, "sequences")
-    for name, count in (("context", context), ("horizon", horizon), ("comb", comb)):
-        as_whole(count, name)
-    check_draw(seed, snr_db)
-    frames, frequencies = sequences.shape[1], sequences.shape[4]
-    if frames < context + horizon:
-        raise InputError(
-            f"sequences of {frames} frames are shorter than context {context} + horizon {horizon}: "
-            "give longer ones, or less of either"
+
+    kind: Literal["prediction"] = "prediction"
+    context: Count = 10
+    horizons: tuple[Count, ...] = Field(default=(1, 2, 4, 8), min_length=1)
+    speed_bins: tuple[Speeds, ...] = Field(default=((0.0, 10.0), (10.0, 20.0), (20.0, 30.0)), min_length=1)
+    snr_db: tuple[Decibels | None, ...] = Field(default=(None,), min_length=1)
+    combs: tuple[Count, ...] = Field(default=(1,), min_length=1)
+    rate_snr_db: Decibels = 20.0
+    alignment: Literal["observed", "clean"] = "observed"
+
+    trivial: ClassVar[str] = "sample-and-hold"
+
+    @field_validator("speed_bins")
+    @classmethod
+    def _ordered(cls, bins: tuple[Speeds, ...]) -> tuple[Speeds, ...]:
+        for low, high in bins:
+            if low >= high:
+                raise ValueError(f"[{low:g}, {high:g}) is empty; give the smaller value first")
+        return bins
+
+    @property
+    def frames(self) -> int:
+        """Frames of a sequence."""
+        return self.context + max(self.horizons)
+
+    @property
+    def measures(self) -> Sequence[Measure]:
+        """See :class:`Task`."""
+        columns = (
+            ("nmse_db", "mean NMSE", "nmse", decibels, "dB", False),
+            ("nmse_median_db", "median NMSE", "nmse", median_decibels, "dB", False),
+            ("similarity", "squared cosine similarity", "similarity", mean, "", True),
+            ("rate", "achievable rate", "rate", mean, "bit/s/Hz", True),
+            ("rate_share", "share of the rate with the true channel", "rate_share", mean, "", True),
         )
-    if comb > 1 and -(-frequencies // comb) < 2:
-        raise InputError(f"comb {comb} leaves fewer than two of {frequencies} subcarriers: give a smaller one")
-    past = sequences[:, :context]
-    if not np.any(past != 0, axis=(1, 2, 3, 4)).all():
-        raise InputError("a sequence is zero in all of its past (no path): leave it out")
-    if snr_db is not None:
-        generator = np.random.default_rng((seed, *b"sequence noise"))
-        parts = generator.standard_normal((*past.shape, 2), dtype=np.float32) / np.float32(np.sqrt(2.0))
-        power = np.mean(np.abs(past).astype(np.float64) ** 2, axis=(1, 2, 3, 4), keepdims=True)
-        past = past + np.sqrt(power / db_to_power(snr_db)).astype(np.float32) * (parts[..., 0] + 1j * parts[..., 1])
-    mask = (np.arange(frequencies) % comb == 0).reshape(1, 1, 1, 1, -1)
-    future = sequences[:, context : context + horizon]
-    return PredictionExamples(np.where(mask, past, 0).astype(np.complex64), mask, future)
+        return [
+            Measure(f"{key}@{ahead}", f"{title}, {ahead} ahead", f"{of}@{ahead}", reduce, unit, more, ahead)
+            for key, title, of, reduce, unit, more in columns
+            for ahead in self.horizons
+        ]
 
+    def cases(self) -> Sequence[Past]:
+        """See :class:`Task`."""
+        return [Past(snr_db, comb) for comb in self.combs for snr_db in self.snr_db]
 
-def check_past(past: Complex, mask: Bool, horizon: int) -> tuple[Complex, Bool]:
-    """Validate what a SequencePredictor is given; returns ``past``, zero where hidden, and the full-size mask."""
-    past = as_numbers(past, "past frames")
-    full_mask = broadcast_mask(mask, past, "[sequence, frame, row, column, frequency]")
-    past = _checked_sequences(np.where(full_mask, past, np.zeros((), past.dtype)), "past frames")
-    as_whole(horizon, "horizon")
-    if not full_mask.any(axis=(1, 2, 3, 4)).all():
-        raise InputError("the mask hides all frames of some sequence: at least one entry must be observed")
-    return past, full_mask
+    def repeats(self, case: Past) -> bool:
+        """See :class:`Task`: only noise is drawn."""
+        return case.snr_db is not None
 
+    def examples(self, blocks: Blocks, case: Past, seed: int) -> Examples:
+        """See :class:`Task`: frames after the past are hidden; targets are all frames, clean.
 
-def _checked_sequences(frames: Complex, name: str) -> Complex:
-    """Sequences as complex64; InputError where they are none."""
-    frames = as_numbers(frames, name)
-    if frames.ndim != 5 or not np.iscomplexobj(frames) or 0 in frames.shape[1:]:
-        raise InputError(
-            f"{name} of shape {frames.shape} and type {frames.dtype}: give complex "
-            "[sequence, frame, row, column, frequency], none of them empty"
-        )
-    check_amplitudes(frames, name)
-    return frames.astype(np.complex64, copy=False)
+        ``blocks`` are sequences that are not aligned in delay; the observation and the target are turned alike.
+        Raises InputError for sequences that are too short or have no path in the past, and for a comb that observes
+        fewer than two subcarriers.
+        """
+        check_draw(seed, case.snr_db)
+        channel = self._checked(blocks.channel, case.comb)
+        grid = replace(blocks.grid, times_s=blocks.grid.times_s[: self.frames])
+        everything = np.ones((1, 1, 1, 1, 1), np.bool_)
+        if self.alignment == "clean":
+            advance = delay_advance_s(channel, everything, grid.frequencies_hz)
+            channel = advanced(channel, advance, grid.frequencies_hz)
+        observation = self._observed(channel, grid, case, seed)
+        if self.alignment == "observed":
+            advance = delay_advance_s(observation.values, observation.mask, grid.frequencies_hz)
+            channel = advanced(channel, advance, grid.frequencies_hz)
+            observation = replace(observation, values=advanced(observation.values, advance, grid.frequencies_hz))
+        return Examples(observation, channel, replace(blocks, channel=channel, grid=grid))
+
+    def score(self, answer: NDArray[np.complex64], examples: Examples) -> Mapping[str, Float]:
+        """See :class:`Task`."""
+        values: dict[str, Float] = {}
+        for ahead in self.horizons:
+            guess, truth = (
+                frames[:, self.context + ahead - 1].reshape(len(frames), -1, frames.shape[-1])
+                for frames in (answer, examples.target)
+            )
+            rate, best = (achievable_rate(by, truth, self.rate_snr_db) for by in (guess, truth))
+            values |= {
+                f"nmse@{ahead}": nmse(guess, truth),
+                f"similarity@{ahead}": squared_cosine_similarity(guess, truth),
+                f"rate@{ahead}": rate,
+                f"rate_share@{ahead}": rate / best,
+            }
+        return values
+
+    def groups(self, examples: Examples) -> dict[str, Bool]:
+        """See :class:`Task`: by speed at the first frame."""
+        speed = np.linalg.norm(examples.labels.velocities_mps, axis=1)
+        bins = {f"{low:g} to {high:g} m/s": (speed >= low) & (speed < high) for low, high in self.speed_bins}
+        return super().groups(examples) | {name: members for name, members in bins.items() if members.any()}
+
+    def _observed(self, channel: Complex, grid: Grid, case: Past, seed: int) -> Observation:
+        """The past of sequences, its noise relative to the power of that past."""
+        frequencies, past = grid.shape[3], replace(grid, times_s=grid.times_s[: self.context])
+        seen = np.arange(frequencies) % case.comb == 0
+        comb = np.broadcast_to(seen, (1, self.context, 1, 1, frequencies))
+        noise = np.random.default_rng((seed, *b"sequence noise"))
+        observed = observe(channel[:, : self.context], Entries(comb), past, case.snr_db, noise)
+        ahead = ((0, 0), (0, self.frames - self.context), (0, 0), (0, 0), (0, 0))
+        return Observation(np.pad(observed.values, ahead), Entries(np.pad(comb, ahead)), grid, observed.noise)
+
+    def _checked(self, channel: Complex, comb: int) -> Complex:
+        channel = checked_sequences(channel, "sequences")
+        frames, frequencies = channel.shape[1], channel.shape[4]
+        if frames < self.frames:
+            raise InputError(
+                f"sequences of {frames} frames are shorter than context {self.context} + horizon "
+                f"{max(self.horizons)}: give longer ones, or less of either"
+            )
+        if comb > 1 and -(-frequencies // comb) < 2:
+            raise InputError(f"comb {comb} leaves fewer than two of {frequencies} subcarriers: give a smaller one")
+        if not np.any(channel[:, : self.context] != 0, axis=(1, 2, 3, 4)).all():
+            raise InputError("a sequence is zero in all of its past (no path): leave it out")
+        return channel[:, : self.frames]

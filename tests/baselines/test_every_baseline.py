@@ -6,8 +6,8 @@ import pytest
 from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES, ZeroFilling
 from channelfm.errors import InputError
+from channelfm.estimator import Estimator, Examples, Learns
 from channelfm.metrics import nmse
-from channelfm.tasks.predictor import LearningPredictor, Predictor
 from channelfm.tokens.masks import random_mask
 
 RNG = np.random.default_rng
@@ -26,8 +26,8 @@ def waves(count, rows, cols, seed=0):
 def ready(name, rows, cols):
     """A predictor that has learned what it needs for arrays of this size."""
     predictor = BASELINES[name](spacing_wavelengths=0.5)
-    if isinstance(predictor, LearningPredictor):
-        predictor.learn(waves(12, rows, cols, seed=1))
+    if isinstance(predictor, Learns):
+        predictor.learn(Examples.of_channels(waves(12, rows, cols, seed=1)))
     return predictor
 
 
@@ -36,9 +36,9 @@ def test_the_list_goes_from_trivial_to_strong_and_names_its_rows():
     assert NAMES[-1] == "off-grid-gp"
     for name in NAMES:
         predictor = BASELINES[name](spacing_wavelengths=0.5)
-        assert isinstance(predictor, Predictor)
+        assert isinstance(predictor, Estimator)
         assert predictor.name == name
-    assert [name for name in NAMES if isinstance(BASELINES[name](), LearningPredictor)] == ["lmmse", "lmmse-canonical"]
+    assert [name for name in NAMES if isinstance(BASELINES[name](), Learns)] == ["lmmse", "lmmse-canonical"]
 
 
 @pytest.mark.parametrize("name", NAMES)

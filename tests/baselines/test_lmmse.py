@@ -8,8 +8,8 @@ from channelfm.arrays import spherical_wave
 from channelfm.baselines import LMMSE, CanonicalLMMSE
 from channelfm.baselines.lmmse import LOADINGS, component_weights, principal_factor
 from channelfm.errors import InputError
+from channelfm.estimator import Examples, Learns
 from channelfm.metrics import nmse
-from channelfm.tasks.predictor import LearningPredictor
 from channelfm.tokens.canonical import find_frame
 from channelfm.tokens.masks import random_mask
 
@@ -35,7 +35,7 @@ def test_equals_the_textbook_formula(method, count):
     training, channel = complex_normal(0, count, rows, cols, 1), complex_normal(1, 1, rows, cols, 1)
     mask = random_mask(np.random.default_rng(2), 1, rows, cols, 0.5)
     estimator = method(loadings=(loading,))
-    estimator.learn(training)
+    estimator.learn(Examples.of_channels(training))
 
     def in_frame(values, seen):
         frame = find_frame(torch.from_numpy(values[..., 0]), torch.from_numpy(seen), estimator.frame)
@@ -88,7 +88,7 @@ def test_channels_of_the_learned_kind_are_recovered():
     channel = (complex_normal(9, 4, 5) @ basis).reshape(4, 16, 12, 1)
     mask = random_mask(np.random.default_rng(10), 4, 16, 12, 0.9)
     estimator = LMMSE()
-    estimator.learn(training)
+    estimator.learn(Examples.of_channels(training))
     assert 10 * np.log10(nmse(estimator.predict(channel * mask, mask), channel).max()) < -40
 
 
@@ -98,7 +98,7 @@ def test_the_canonical_frame_makes_directions_alike():
     error = {}
     for method in (LMMSE, CanonicalLMMSE):
         estimator = method()
-        estimator.learn(wave_channels(60, 16, 16, seed=13))
+        estimator.learn(Examples.of_channels(wave_channels(60, 16, 16, seed=13)))
         error[method] = 10 * np.log10(nmse(estimator.predict(channel * mask, mask), channel).mean())
     assert error[CanonicalLMMSE] < -13 < -3 < error[LMMSE]
 
@@ -108,10 +108,10 @@ def test_learning_leaves_channels_without_a_path_out_and_starts_afresh():
     with_gaps = np.concatenate([training, np.zeros_like(training)])
     channel, mask = complex_normal(15, 2, 4, 4, 2), random_mask(np.random.default_rng(16), 2, 4, 4, 0.5)
     estimator, other = LMMSE(), LMMSE()
-    assert isinstance(estimator, LearningPredictor)
-    estimator.learn(training)
-    other.learn(complex_normal(17, 3, 5, 5, 1))
-    other.learn(with_gaps)
+    assert isinstance(estimator, Learns)
+    estimator.learn(Examples.of_channels(training))
+    other.learn(Examples.of_channels(complex_normal(17, 3, 5, 5, 1)))
+    other.learn(Examples.of_channels(with_gaps))
     np.testing.assert_allclose(other.predict(channel, mask), estimator.predict(channel, mask), atol=1e-4)
 
 
@@ -126,7 +126,7 @@ def test_bad_use_is_refused():
         (np.full((2, 4, 4, 1), np.nan, dtype=np.complex64), "NaN"),
     ):
         with pytest.raises(InputError, match=words):
-            estimator.learn(channels)
-    estimator.learn(complex_normal(18, 3, 4, 4, 1))
+            estimator.learn(Examples.of_channels(channels))
+    estimator.learn(Examples.of_channels(complex_normal(18, 3, 4, 4, 1)))
     with pytest.raises(InputError, match=r"learned arrays of 4 x 4 antennas.*4 x 5"):
         estimator.predict(complex_normal(19, 1, 4, 5, 1), mask)

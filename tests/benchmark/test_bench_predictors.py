@@ -9,7 +9,7 @@ from channelfm.benchmark.predictors import find_predictors, load_predictor, para
 from channelfm.checkpoints import CONFIG, WEIGHTS, packaged_models, predicts_sequences, save_checkpoint
 from channelfm.errors import ChannelfmError, InputError
 from channelfm.models.zoo import build
-from channelfm.tasks.network_predictor import PredictorRecipe
+from channelfm.learned.network import PredictorRecipe
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ from materials import (
 from mischief import PLAIN, other_array, other_bytes, other_values
 
 from channelfm.baselines import BASELINES
-from channelfm.baselines.prediction import SEQUENCE_BASELINES
+from channelfm.baselines.time import SEQUENCE_BASELINES
 from channelfm.benchmark.prediction.recipe import PredictionRecipe
 from channelfm.benchmark.predictors import find_predictors
 from channelfm.benchmark.recipe import BenchmarkRecipe
@@ -74,7 +74,7 @@ from channelfm.models.zoo import build
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.records import Record
 from channelfm.tasks.extrapolation import examples
-from channelfm.tasks.network_predictor import PredictorRecipe
+from channelfm.learned.network import PredictorRecipe
 from channelfm.tasks.prediction import prediction_examples
 from channelfm.tokens.masks import MASKS
 

@@ -9,7 +9,7 @@ from channelfm.channels.compact import compress
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.records import Paths
-from channelfm.tasks.network_predictor import PredictorRecipe
+from channelfm.learned.network import PredictorRecipe
 from channelfm.units import SPEED_OF_LIGHT
 
 CARRIER_HZ = 7e9

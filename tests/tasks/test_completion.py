@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from channelfm.tasks.completion import complete_frames
-from channelfm.tasks.noise import estimate_noise
+from channelfm.baselines.time.completion import complete_frames
+from channelfm.baselines.time.noise import estimate_noise
 
 
 def white(rng, *size):

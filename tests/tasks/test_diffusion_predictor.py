@@ -5,9 +5,9 @@ import torch
 from channelfm.arrays import spherical_wave
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.models.zoo import build
-from channelfm.tasks.diffusion_predictor import DiffusionPredictor
+from channelfm.learned.diffusion import DiffusionPredictor
 from channelfm.tasks.extrapolation import examples
-from channelfm.tasks.network_predictor import PredictorRecipe
+from channelfm.learned.network import PredictorRecipe
 from channelfm.tasks.predictor import Predictor
 from channelfm.tokens.canonical import FrameRecipe
 

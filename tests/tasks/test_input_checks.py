@@ -6,7 +6,7 @@ import torch
 
 from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES
-from channelfm.baselines.prediction import SEQUENCE_BASELINES
+from channelfm.baselines.time import SEQUENCE_BASELINES
 from channelfm.checkpoints import load_model
 from channelfm.errors import InputError
 from channelfm.tasks.extrapolation import examples, usable_snapshots

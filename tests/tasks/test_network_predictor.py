@@ -11,8 +11,8 @@ from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.errors import InputError
 from channelfm.models.denoiser import Denoiser
 from channelfm.tasks.extrapolation import examples
-from channelfm.tasks.methods import predictor_of
-from channelfm.tasks.network_predictor import PredictorRecipe
+from channelfm.learned.methods import predictor_of
+from channelfm.learned.network import PredictorRecipe
 from channelfm.tasks.predictor import Predictor, fold_frequency, unfold_frequency
 
 METHODS = ("diffusion", "one-shot")

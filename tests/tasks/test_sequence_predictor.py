@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from channelfm.baselines.prediction import SampleAndHold
+from channelfm.baselines.time import SampleAndHold
 from channelfm.errors import InputError
 from channelfm.models.lwm_temporal import LWMTemporal
 from channelfm.models.mixture import LinearMixture
-from channelfm.tasks.methods import predictor_of, sequence_predictor_of
-from channelfm.tasks.mixture_predictor import MixturePredictor
-from channelfm.tasks.network_predictor import PredictorRecipe
+from channelfm.learned.methods import predictor_of, sequence_predictor_of
+from channelfm.learned.mixture import MixturePredictor
+from channelfm.learned.network import PredictorRecipe
 from channelfm.tasks.prediction import SequencePredictor, prediction_examples
-from channelfm.tasks.sequence_predictor import SequenceDomain, SequenceNetwork
+from channelfm.learned.sequence import SequenceDomain, SequenceNetwork
 
 EVERYTHING = np.ones((1, 1, 1, 1, 1), np.bool_)
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from channelfm.baselines.prediction import SEQUENCE_BASELINES
+from channelfm.baselines.time import SEQUENCE_BASELINES
 from channelfm.benchmark.predictors import check_names, code_identity, named
 from channelfm.checkpoints import (
     checkpoint_folder,

@@ -41,7 +41,7 @@ class PredictionRecipe(Recipe):
     """Channel prediction: the frames that follow ``context`` past ones, at each of ``horizons``.
 
     ``snr_db`` and ``combs`` (every comb-th subcarrier is observed) are crossed. ``speed_bins`` in m/s [from, to) group
-    the sequences. ``predictors`` are names of ``channelfm.baselines.prediction.SEQUENCE_BASELINES``, packaged models,
+    the sequences. ``predictors`` are names of ``channelfm.baselines.time.SEQUENCE_BASELINES``, packaged models,
     folders of checkpoints or runs, each with another row name as ``NAME=FOLDER``, and the words ``classical`` and
     ``packaged`` for all of a kind. ``rate_snr_db`` is that of the
     data behind the precoder (``metrics.achievable_rate``). ``max_sequences`` bounds each set: evenly spaced ones.

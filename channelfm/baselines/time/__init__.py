@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from channelfm.baselines.prediction.autoregression import (
+from channelfm.baselines.time.autoregression import (
     BinAutoregression,
     LocalAutoregression,
     SharedAutoregression,
 )
-from channelfm.baselines.prediction.harmonics import HarmonicPursuit
-from channelfm.baselines.prediction.hold import SampleAndHold
-from channelfm.baselines.prediction.kalman import KalmanFilter
-from channelfm.baselines.prediction.mirror import MirroredPast
-from channelfm.baselines.prediction.prony import MatrixPencil, SharedMatrixPencil
+from channelfm.baselines.time.harmonics import HarmonicPursuit
+from channelfm.baselines.time.hold import SampleAndHold
+from channelfm.baselines.time.kalman import KalmanFilter
+from channelfm.baselines.time.mirror import MirroredPast
+from channelfm.baselines.time.prony import MatrixPencil, SharedMatrixPencil
 from channelfm.errors import InputError
-from channelfm.tasks.prediction import SequencePredictor
+from channelfm.estimator import SequenceEstimator
 
-SEQUENCE_BASELINES: dict[str, Callable[[], SequencePredictor]] = {
+SEQUENCE_BASELINES: dict[str, Callable[[], SequenceEstimator]] = {
     "sample-and-hold": SampleAndHold,
     "mirrored-past": MirroredPast,
     "ar-per-bin": BinAutoregression,
@@ -34,7 +34,7 @@ SEQUENCE_BASELINES: dict[str, Callable[[], SequencePredictor]] = {
 }
 
 
-def sequence_baselines(names: Sequence[str]) -> list[SequencePredictor]:
+def sequence_baselines(names: Sequence[str]) -> list[SequenceEstimator]:
     """The classical predictors of these row names; InputError that lists what there is for a name that is none."""
     unknown = [name for name in names if name not in SEQUENCE_BASELINES]
     if unknown:

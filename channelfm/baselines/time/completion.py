@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from channelfm.baselines.time.noise import estimate_noise
 from channelfm.datasets.sequences import FIRST_ARRIVAL
-from channelfm.tasks.noise import estimate_noise
 
 Complex = NDArray[np.complex64]
 Complex128 = NDArray[np.complex128]

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from channelfm.baselines.prediction.autoregression import Autoregression, LocalAutoregression
-from channelfm.baselines.prediction.wave_fit import Axes, Waves, refine, solve_gains, superposition
-from channelfm.baselines.prediction.wave_search import PeakSearch, wave_axes
-from channelfm.tasks.bins import bounded, seen_in_common
-from channelfm.tasks.completion import complete_frames
-from channelfm.tasks.noise import estimate_noise
-from channelfm.tasks.prediction import ScaledSequencePredictor
+from channelfm.baselines.time.autoregression import Autoregression, LocalAutoregression
+from channelfm.baselines.time.bins import bounded, seen_in_common
+from channelfm.baselines.time.completion import complete_frames
+from channelfm.baselines.time.noise import estimate_noise
+from channelfm.baselines.time.wave_fit import Axes, Waves, refine, solve_gains, superposition
+from channelfm.baselines.time.wave_search import PeakSearch, wave_axes
+from channelfm.estimator import SequenceEstimator
 
 Complex = NDArray[np.complex64]
 Float = NDArray[np.float64]
@@ -33,14 +33,14 @@ _FAR_LESS = 2.0
 _LEAST_NOISE = 0.01 * _FLOOR  # that regularises the fit of clean frames
 
 
-class HarmonicPursuit(ScaledSequencePredictor):
+class HarmonicPursuit(SequenceEstimator):
     """Waves g exp(j 2 pi (f_t t + f_c c + f_r r + f_k k + q (c^2 + r^2))) over frame, column, row and subcarrier.
 
     They are found as in Newtonised orthogonal matching pursuit (Mamandipoor, Ramasamy & Madhow 2016): the strongest
     peaks of the residual in a zero-padded DFT, then refinement of everything found, until no peak stands out of the
     noise at a false alarm rate of 1 %, the residual is 45 dB below the samples, or there are ``most_waves`` (or one
     real unknown for four real samples). Unlike there, up to 3 peaks enter at a time, and damped Gauss-Newton steps
-    refine all gains and parameters jointly (:mod:`channelfm.baselines.prediction.wave_fit`), with a weak curvature q of
+    refine all gains and parameters jointly (:mod:`channelfm.baselines.time.wave_fit`), with a weak curvature q of
     wavefronts as one of them. The fit is to the observed samples: combs need no completion, delays being sought where a
     comb does not alias.
 
@@ -48,7 +48,7 @@ class HarmonicPursuit(ScaledSequencePredictor):
     the later half of the frames, and a fit to these frames alone leaves less than half of that, the latter is taken.
 
     The prediction continues the waves, and adds what ``rest`` predicts of the completed residual: many weak waves, of
-    which little is left in noise. :func:`channelfm.tasks.bins.bounded` limits each frame's energy. Where
+    which little is left in noise. :func:`channelfm.baselines.time.bins.bounded` limits each frame's energy. Where
     masks differ so much among frames or antennas that most samples are on no common comb, the fit is to the completed
     frames.
     """
@@ -60,7 +60,7 @@ class HarmonicPursuit(ScaledSequencePredictor):
         self.rest = LocalAutoregression(3) if rest is None else rest
 
     def future(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
+        """See :class:`channelfm.estimator.SequenceEstimator`."""
         noise = estimate_noise(past, mask)
         completed = complete_frames(past, mask, noise)
         waves = np.zeros((len(past), past.shape[1] + horizon, *past.shape[2:]), dtype=np.complex64)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.baselines.prediction.autoregression import Values, around, lag_products, wiener_gains
-from channelfm.tasks.bins import Complex128, in_parts, to_bins
-from channelfm.tasks.completion import complete_frames
-from channelfm.tasks.noise import estimate_noise
-from channelfm.tasks.prediction import ScaledSequencePredictor
+from channelfm.baselines.time.autoregression import Values, around, lag_products, wiener_gains
+from channelfm.baselines.time.bins import Complex128, in_parts, to_bins
+from channelfm.baselines.time.completion import complete_frames
+from channelfm.baselines.time.noise import estimate_noise
+from channelfm.estimator import SequenceEstimator
 
 Complex = NDArray[np.complex64]
 Float = NDArray[np.float64]
@@ -21,14 +21,14 @@ _RIDGE = 1e-9  # on amplitudes
 _LEAST_POLE = 1e-3
 
 
-class MatrixPencil(ScaledSequencePredictor):
+class MatrixPencil(SequenceEstimator):
     """Poles z_k from the Hankel matrices of angle-delay bins, and sums of c_k z_k^t with them in each bin.
 
     Hua & Sarkar 1990: the rows of a basis of the signal subspace, shifted by one frame, are a pencil whose eigenvalues
     are the poles. The basis holds those eigenvectors of the forward-backward covariance of windows of half the past
     (its singular vectors) that stand out of the noise, which is estimated from the pilots. Windows are pooled over 3
     bins along each axis, scaled by their Wiener gains. Poles outside the unit circle are put on it; amplitudes follow
-    by least squares, under the ridge that the noise asks for; and :func:`channelfm.tasks.bins.bounded`
+    by least squares, under the ridge that the noise asks for; and :func:`channelfm.baselines.time.bins.bounded`
     limits each frame's energy.
 
     ``most`` poles at most: fewer where windows are too short.
@@ -40,7 +40,7 @@ class MatrixPencil(ScaledSequencePredictor):
         self.most = most
 
     def future(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
+        """See :class:`channelfm.estimator.SequenceEstimator`."""
         noise = estimate_noise(past, mask)
         return in_parts(self._continued, complete_frames(past, mask, noise), noise, horizon)
 

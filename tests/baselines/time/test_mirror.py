@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from channelfm.baselines.prediction import MirroredPast
+from channelfm.baselines.time import MirroredPast
 
 EVERYTHING = np.ones((1, 1, 1, 1, 1), np.bool_)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from channelfm.tasks.network_predictor import FramePredictor
+from channelfm.learned.network import FramePredictor
 
 
 class OneShotPredictor(FramePredictor):

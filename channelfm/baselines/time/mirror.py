@@ -7,15 +7,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from channelfm.tasks.bins import bounded
-from channelfm.tasks.completion import complete_frames
-from channelfm.tasks.prediction import ScaledSequencePredictor
+from channelfm.baselines.time.bins import bounded
+from channelfm.baselines.time.completion import complete_frames
+from channelfm.estimator import SequenceEstimator
 from channelfm.tokens.angle_delay import angle_delay_frames, from_angle_delay_frames, mirrored_past
 
 Complex = NDArray[np.complex64]
 
 
-class MirroredPast(ScaledSequencePredictor):
+class MirroredPast(SequenceEstimator):
     """Every angle-delay bin as one turning wave, whose future is the conjugate of its past about the last frame.
 
     Nothing is fitted (:func:`channelfm.tokens.angle_delay.mirrored_past`). Further ahead than the past reaches back, it
@@ -25,7 +25,7 @@ class MirroredPast(ScaledSequencePredictor):
     name = "mirrored-past"
 
     def future(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
+        """See :class:`channelfm.estimator.SequenceEstimator`."""
         frames = angle_delay_frames(torch.from_numpy(complete_frames(past, mask)), past.shape[4])
         if frames.shape[1] == 1:
             frames = frames.expand(-1, 2, -1, -1)

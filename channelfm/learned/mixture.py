@@ -1,4 +1,4 @@
-"""A mixture of linear predictors as a SequencePredictor."""
+"""A mixture of linear predictors as a SequenceEstimator."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from channelfm.tasks.noise import estimate_noise
-from channelfm.tasks.prediction import Bool, Complex, ScaledSequencePredictor, SequencePredictor
+from channelfm.baselines.time.noise import estimate_noise
+from channelfm.estimator import SequenceEstimator
+from channelfm.observation import Bool, Complex
 from channelfm.tokens.angle_delay import angle_delay_frames, from_angle_delay_frames
 
 
-class MixturePredictor(ScaledSequencePredictor):
+class MixturePredictor(SequenceEstimator):
     """Asks ``candidates`` and then the network (:class:`channelfm.models.mixture.LinearMixture`) whom to believe.
 
     Works on the device and in the precision of the network's parameters; the candidates on the processor.
     """
 
     def __init__(
-        self, name: str, network: nn.Module, candidates: Sequence[SequencePredictor], batch_size: int = 16
+        self, name: str, network: nn.Module, candidates: Sequence[SequenceEstimator], batch_size: int = 16
     ) -> None:
         self.name, self.network, self.batch_size = name, network.eval(), batch_size
         self.candidates = tuple(candidates)
 
     @torch.no_grad()
     def future(self, past: Complex, mask: Bool, horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
+        """See :class:`channelfm.estimator.SequenceEstimator`."""
         parts = []
         device = next(self.network.parameters()).device
         for start in range(0, len(past), self.batch_size):
@@ -42,7 +43,7 @@ class MixturePredictor(ScaledSequencePredictor):
 
 
 def mixture_input(
-    candidates: Sequence[SequencePredictor], past: Complex, mask: NDArray[np.bool_], horizon: int
+    candidates: Sequence[SequenceEstimator], past: Complex, mask: NDArray[np.bool_], horizon: int
 ) -> tuple[Tensor, Tensor]:
     """What the network is given: predictions of all candidates in angle and delay, complex64
     [N, candidate, horizon, angle, delay], and the noise relative to the power of the past, float32 [N]."""

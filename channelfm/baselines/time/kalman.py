@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.baselines.prediction.autoregression import around, clamped, companion, lag_products, roll_out
-from channelfm.tasks.bins import Complex128, in_parts, to_bins
-from channelfm.tasks.completion import complete_frames
-from channelfm.tasks.noise import estimate_noise
-from channelfm.tasks.prediction import ScaledSequencePredictor
+from channelfm.baselines.time.autoregression import around, clamped, companion, lag_products, roll_out
+from channelfm.baselines.time.bins import Complex128, in_parts, to_bins
+from channelfm.baselines.time.completion import complete_frames
+from channelfm.baselines.time.noise import estimate_noise
+from channelfm.estimator import SequenceEstimator
 
 Complex = NDArray[np.complex64]
 Float = NDArray[np.float64]
@@ -21,14 +21,14 @@ _RANK = 1e-10  # eigenvalues below this share of the largest are rounding
 _LEAST_POWER = 1e-9  # of a bin, over the mean of all
 
 
-class KalmanFilter(ScaledSequencePredictor):
+class KalmanFilter(SequenceEstimator):
     """Each angle-delay bin is an autoregressive process seen in white noise, filtered over the past and propagated.
 
     The coefficients of a bin come from the forward-backward products of the 3 bins around it along each axis, without
     what the noise (estimated from the pilots) adds to their diagonal (noise compensation, Kay 1980); their
     characteristic roots are clamped to the unit circle. The process noise is the prediction error that the noise does
     not explain, the measurement noise is the estimate, and the filter (Kalman 1960) starts from the bin's mean
-    power. :func:`channelfm.tasks.bins.bounded` limits each frame's energy.
+    power. :func:`channelfm.baselines.time.bins.bounded` limits each frame's energy.
 
     ``order``: of the processes; fewer where the past is too short for twice that many frames.
     """
@@ -39,7 +39,7 @@ class KalmanFilter(ScaledSequencePredictor):
         self.order = order
 
     def future(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
+        """See :class:`channelfm.estimator.SequenceEstimator`."""
         noise = estimate_noise(past, mask)
         return in_parts(self._propagated, complete_frames(past, mask, noise), noise, horizon)
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from channelfm.baselines.prediction import SEQUENCE_BASELINES
+from channelfm.baselines.time import SEQUENCE_BASELINES
 from channelfm.errors import InputError
-from channelfm.tasks.prediction import SequencePredictor
+from channelfm.estimator import Estimator
 
 NAMES = sorted(SEQUENCE_BASELINES)
 FOLLOWERS = [name for name in NAMES if name not in ("sample-and-hold", "mirrored-past")]  # of any number of waves
@@ -41,7 +41,7 @@ def predict(name, past, horizon=8, mask=True):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_list_names_them_as_they_do_themselves(name):
     predictor = SEQUENCE_BASELINES[name]()
-    assert isinstance(predictor, SequencePredictor)
+    assert isinstance(predictor, Estimator)
     assert predictor.name == name
 
 

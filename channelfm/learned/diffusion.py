@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from channelfm.diffusion import sample
-from channelfm.tasks.network_predictor import FramePredictor, PredictorRecipe
+from channelfm.learned.network import FramePredictor, PredictorRecipe
 
 __all__ = ["DiffusionPredictor", "PredictorRecipe"]
 

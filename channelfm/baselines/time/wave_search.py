@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from channelfm.baselines.prediction.wave_fit import Axes
+from channelfm.baselines.time.wave_fit import Axes
 from channelfm.datasets.sequences import FIRST_ARRIVAL
 
 Int = NDArray[np.int64]

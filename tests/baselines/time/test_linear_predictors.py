@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from channelfm.baselines.prediction.autoregression import (
+from channelfm.baselines.time.autoregression import (
     characteristic_roots,
     clamped,
     companion,
@@ -12,8 +12,8 @@ from channelfm.baselines.prediction.autoregression import (
     solve_prediction,
     wiener_gains,
 )
-from channelfm.baselines.prediction.kalman import Process, filtered, fit_process
-from channelfm.baselines.prediction.prony import pencil_poles
+from channelfm.baselines.time.kalman import Process, filtered, fit_process
+from channelfm.baselines.time.prony import pencil_poles
 
 POLES = np.exp(2j * np.pi * np.array([0.21, -0.08, 0.03]))
 

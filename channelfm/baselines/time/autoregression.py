@@ -8,10 +8,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.tasks.bins import Complex128, in_parts, to_bins
-from channelfm.tasks.completion import complete_frames
-from channelfm.tasks.noise import estimate_noise
-from channelfm.tasks.prediction import ScaledSequencePredictor
+from channelfm.baselines.time.bins import Complex128, in_parts, to_bins
+from channelfm.baselines.time.completion import complete_frames
+from channelfm.baselines.time.noise import estimate_noise
+from channelfm.estimator import SequenceEstimator
 
 Complex = NDArray[np.complex64]
 Float = NDArray[np.float64]
@@ -20,7 +20,7 @@ Values = TypeVar("Values", NDArray[np.complex128], NDArray[np.float64])
 _RIDGE = 1e-9  # relative to the mean power of the pooled bins
 
 
-class Autoregression(ScaledSequencePredictor):
+class Autoregression(SequenceEstimator):
     """Linear prediction x_t = a_1 x_(t-1) + ... + a_p x_(t-p) of completed frames in angle and delay.
 
     Coefficients come from forward and backward equations (the modified covariance method, Marple 1987, chapter 8) by
@@ -36,7 +36,7 @@ class Autoregression(ScaledSequencePredictor):
         self.order = order
 
     def future(self, past: Complex, mask: NDArray[np.bool_], horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
+        """See :class:`channelfm.estimator.SequenceEstimator`."""
         noise = estimate_noise(past, mask)
         return self.predict_completed(complete_frames(past, mask, noise), noise, horizon)
 

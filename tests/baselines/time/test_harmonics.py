@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from channelfm.baselines.prediction import HarmonicPursuit
-from channelfm.baselines.prediction.wave_fit import Waves, refine, solve_gains, superposition
-from channelfm.baselines.prediction.wave_search import PeakSearch, wave_axes
+from channelfm.baselines.time import HarmonicPursuit
+from channelfm.baselines.time.wave_fit import Waves, refine, solve_gains, superposition
+from channelfm.baselines.time.wave_search import PeakSearch, wave_axes
 
 SIZE = (10, 1, 16, 16)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from channelfm.tasks.network_predictor import NetworkPredictor
+from channelfm.learned.network import NetworkPredictor
 from channelfm.tokens.canonical import FrameRecipe
 
 

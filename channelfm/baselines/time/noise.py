@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.tasks.bins import AT_ONCE, seen_in_common
+from channelfm.baselines.time.bins import AT_ONCE, seen_in_common
 
 Complex = NDArray[np.complex64]
 Float = NDArray[np.float64]

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from channelfm.baselines.time.completion import complete_frames
 from channelfm.config import Recipe
 from channelfm.errors import InputError
-from channelfm.tasks.completion import complete_frames
-from channelfm.tasks.prediction import Bool, Complex, ScaledSequencePredictor, check_past
-from channelfm.tasks.predictor import check_answer
+from channelfm.estimator import SequenceEstimator, check_answer, check_past
+from channelfm.observation import Bool, Complex
 from channelfm.tokens.angle_delay import (
     angle_delay_frames,
     from_angle_delay_frames,
@@ -80,11 +80,11 @@ def _estimate(network: nn.Module, frames: Tensor, seen: Tensor) -> Tensor:
     return estimate
 
 
-class SequenceNetwork(ScaledSequencePredictor):
+class SequenceNetwork(SequenceEstimator):
     """Predictor around a network ``(frames, seen) -> frames``, as ``models.lwm_temporal.LWMTemporal`` is.
 
     Works on the device and in the precision of the network's parameters. Frames observed in part are completed over
-    frequency first (:func:`channelfm.tasks.completion.complete_frames`), as for classical predictors.
+    frequency first (:func:`channelfm.baselines.time.completion.complete_frames`), as for classical predictors.
     """
 
     def __init__(self, name: str, network: nn.Module, domain: SequenceDomain, batch_size: int = 16) -> None:
@@ -92,7 +92,7 @@ class SequenceNetwork(ScaledSequencePredictor):
 
     @torch.no_grad()
     def future(self, past: Complex, mask: Bool, horizon: int) -> Complex:
-        """See :class:`channelfm.tasks.prediction.ScaledSequencePredictor`."""
+        """See :class:`channelfm.estimator.SequenceEstimator`."""
         complete = torch.from_numpy(complete_frames(past, mask))
         parts = [
             self._predict(complete[start : start + self.batch_size], horizon).cpu()

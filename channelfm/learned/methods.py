@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from channelfm.errors import InputError
-from channelfm.tasks.diffusion_predictor import DiffusionPredictor
-from channelfm.tasks.network_predictor import NetworkPredictor, PredictorRecipe
-from channelfm.tasks.one_shot_predictor import OneShotPredictor
-from channelfm.tasks.sequence_predictor import SequenceNetwork
-from channelfm.tasks.wavefield_predictor import WavefieldPredictor
+from channelfm.learned.diffusion import DiffusionPredictor
+from channelfm.learned.network import NetworkPredictor, PredictorRecipe
+from channelfm.learned.one_shot import OneShotPredictor
+from channelfm.learned.sequence import SequenceNetwork
+from channelfm.learned.wavefield import WavefieldPredictor
 
 # PredictorRecipe.method -> the class that asks the network so
 METHODS: dict[str, type[NetworkPredictor]] = {

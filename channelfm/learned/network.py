@@ -1,12 +1,12 @@
 """What every Predictor around a network has in common: checks, frequencies, frame, batches, device.
 
-A method (:mod:`channelfm.tasks.methods`) adds only how a network's answer is obtained in the frame.
+A method (:mod:`channelfm.learned.methods`) adds only how a network's answer is obtained in the frame.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from channelfm.config import Recipe
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.errors import InputError
-from channelfm.tasks.predictor import (
+from channelfm.estimator import (
     SPACING_TOLERANCE,
+    ChannelEstimator,
     check_answer,
     check_observation,
     checked_spacing,
-    fold_frequency,
     known_spacing,
-    unfold_frequency,
 )
-from channelfm.tasks.sequence_predictor import SequenceDomain
+from channelfm.learned.sequence import SequenceDomain
+from channelfm.observation import Complex, Observation, fold_frequency, unfold_frequency
 from channelfm.tokens.canonical import FrameRecipe, expected_channel, find_frame, to_canonical
 from channelfm.waves.scale import at_unit_scale
 
@@ -35,7 +35,7 @@ from channelfm.waves.scale import at_unit_scale
 class PredictorRecipe(Recipe):
     """All that is needed, beside weights, to use a model.
 
-    ``method`` is how the network is asked, a key of :data:`channelfm.tasks.methods.METHODS`; ``model`` and
+    ``method`` is how the network is asked, a key of :data:`channelfm.learned.methods.METHODS`; ``model`` and
     ``model_options`` name the network in ``models.zoo``; ``frame`` is the frame it was trained in; ``latent`` gives a
     one-shot network Gaussian noise (a generator) instead of zeros; ``noise_seed`` fixes all noise, so that prediction
     is deterministic and independent of how samples are batched. ``diffusion`` and the sampler's kind and steps concern
@@ -66,7 +66,7 @@ class TokenNetwork(Protocol):
         ...
 
 
-class NetworkPredictor(ABC):
+class NetworkPredictor(ChannelEstimator):
     """Predictor around a network; frequencies are treated as separate narrow-band samples.
 
     Works on the device and in the precision of the network's parameters: move or cast the network, not the predictor.
@@ -94,16 +94,15 @@ class NetworkPredictor(ABC):
             self.frame_at(checked_spacing(spacing_wavelengths))
 
     @torch.no_grad()
-    def predict(
-        self, observed: NDArray[np.complex64], mask: NDArray[np.bool_], spacing_wavelengths: float | None = None
-    ) -> NDArray[np.complex64]:
-        """Full channels from partial ones; see :class:`channelfm.tasks.predictor.Predictor`."""
-        observed, mask = check_observation(observed, mask)
-        frame = self.frame_at(self._known_spacing(spacing_wavelengths))
-        partial, seen = fold_frequency(observed), fold_frequency(mask)
+    def estimate(self, observation: Observation) -> Complex:
+        """See :class:`channelfm.estimator.Estimator`."""
+        observation.check()
+        frame = self.frame_at(observation.grid.array.spacing_wavelengths)
+        frames, *size = observation.grid.shape
+        partial, seen = (fold_frequency(part.reshape(-1, *size)) for part in (observation.values, observation.mask))
         if not seen.any(axis=(1, 2)).all():
             raise InputError("the mask hides every antenna at some frequency: observe at least one at each")
-        result = np.zeros_like(partial)
+        result: Complex = np.zeros(partial.shape, np.complex64)
         keeps = self.recipe.sampler.data_consistency
         asked = np.flatnonzero(partial.any(axis=(1, 2)) & ~(keeps & seen.all(axis=(1, 2))))
         for start in range(0, len(asked), self.batch_size):
@@ -113,8 +112,8 @@ class NetworkPredictor(ABC):
             result[batch] = answer.cpu().numpy()
         check_answer(result, self.name)
         if keeps:
-            result = np.where(seen, partial, result)
-        return unfold_frequency(result, observed.shape[3])
+            result[seen] = partial[seen]
+        return np.ascontiguousarray(unfold_frequency(result, size[2]).reshape(-1, frames, *size))
 
     def embed(
         self, channel: NDArray[np.complex64], spacing_wavelengths: float | None = None
@@ -141,7 +140,8 @@ class NetworkPredictor(ABC):
             )
         return self.recipe.frame.at_spacing(spacing_wavelengths)
 
-    def _known_spacing(self, told: float | None) -> float:
+    def known_spacing(self, told: float | None) -> float:
+        """See :class:`channelfm.estimator.ChannelEstimator`; a guess is the spacing of training."""
         trained = self.recipe.frame.spacing_wavelengths
         return known_spacing(self.name, told, self.spacing_wavelengths, otherwise=trained)
 
@@ -170,7 +170,7 @@ class FramePredictor(NetworkPredictor):
         channel, everything = check_observation(channel, np.ones((1, 1, 1, 1), dtype=bool))
         if not len(channel):
             raise InputError("no channel to take features of: give at least one snapshot")
-        recipe = self.frame_at(self._known_spacing(spacing_wavelengths))
+        recipe = self.frame_at(self.known_spacing(spacing_wavelengths))
         folded = torch.from_numpy(fold_frequency(channel))
         seen = torch.from_numpy(fold_frequency(everything))
         parts = []

@@ -1,0 +1,1 @@
+"""Networks as estimators: recipes, domains, heads, adaptation."""

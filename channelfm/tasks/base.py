@@ -1,0 +1,119 @@
+"""A task: what is observed and asked for, the rule from a channel to the answer, and how answers are scored."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channelfm.config import Recipe
+from channelfm.datasets.blocks import Blocks
+from channelfm.estimator import CHANNEL, Examples
+from channelfm.metrics import bounded_db
+from channelfm.observation import Bool, Complex, Float, Observation
+from channelfm.waves.bounds import SphericalWaves
+
+MANY_PATHS = 6  # a link with more of them counts as rich
+
+
+class Measure(NamedTuple):
+    """A column of the tables: ``key`` in results, ``title`` for people, ``of`` which of the values that a task scores,
+    ``reduce`` from the values of many units to one number, ``unit`` of it, ``more``: whether more is better, ``at``:
+    its place on the axis of a curve (frames ahead), where a task has one."""
+
+    key: str
+    title: str
+    of: str
+    reduce: Callable[[Float], float]
+    unit: str = ""
+    more: bool = False
+    at: float | None = None
+
+
+class Task(Recipe, ABC):
+    """Subclasses are recipes of their settings, so that their content names all that numbers depend on.
+
+    ``kind`` names the task in recipes and results; ``gives`` what an estimator has to answer
+    (:class:`channelfm.estimator.Estimator`); ``trivial`` the row that everybody has to beat.
+    """
+
+    kind: str
+    gives: ClassVar[str] = CHANNEL
+    trivial: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def measures(self) -> Sequence[Measure]:
+        """The columns; the first is the one that rows are ranked by."""
+
+    @abstractmethod
+    def cases(self) -> Sequence[Any]:
+        """The cases that are measured: NamedTuples of plain values, whose ``str`` is for people."""
+
+    @abstractmethod
+    def examples(self, blocks: Blocks, case: Any, seed: int) -> Examples:
+        """Observations of channels and what is asked of them; the same for the same arguments.
+
+        Raises InputError for blocks without the labels or the size that the task needs.
+        """
+
+    def from_channel(self, channel: Complex, observation: Observation) -> NDArray[Any]:
+        """The answer that follows from channels [N, T, row, col, F], so that any estimator of channels has a row."""
+        return channel
+
+    @abstractmethod
+    def score(self, answer: NDArray[Any], examples: Examples) -> Mapping[str, Float]:
+        """Values float64 [unit] by name; InputError for an answer of another shape."""
+
+    def groups(self, examples: Examples) -> dict[str, Bool]:
+        """Which units belong to which group of the tables, bool [unit] each; empty ones are left out."""
+        return {"all": np.ones(len(examples), np.bool_)}
+
+    def bound(self, examples: Examples, waves: SphericalWaves) -> Float | None:
+        """What no unbiased estimator can beat, in the unit of the first measure's values, float64 [unit]; ``waves`` are
+        those that the channels consist of. None where the task, or this case of it, has no bound."""
+        return None
+
+    def repeats(self, case: Any) -> bool:
+        """Whether another seed draws other examples."""
+        return True
+
+
+def decibels(values: Float) -> float:
+    """The mean in dB."""
+    return bounded_db(np.mean(values))
+
+
+def median_decibels(values: Float) -> float:
+    """The median in dB."""
+    return bounded_db(np.median(values))
+
+
+def decile_decibels(values: Float) -> float:
+    """The 90th percentile in dB."""
+    return bounded_db(np.quantile(values, 0.9))
+
+
+def mean(values: Float) -> float:
+    """The mean."""
+    return float(np.mean(values))
+
+
+def median(values: Float) -> float:
+    """The median."""
+    return float(np.median(values))
+
+
+def link_groups(blocks: Blocks) -> dict[str, Bool]:
+    """Links by range, sight and number of paths: "few" and "rich" have up to and more than ``MANY_PATHS`` of them, and
+    are missing where paths are not known."""
+    sight = {"los": blocks.labels.line_of_sight, "nlos": ~blocks.labels.line_of_sight}
+    found = {"near": blocks.labels.near_field, "far": ~blocks.labels.near_field, **sight}
+    if blocks.path_count is not None:
+        richness = {"few": blocks.path_count <= MANY_PATHS, "rich": blocks.path_count > MANY_PATHS}
+        found |= richness
+        found |= {f"{a}-{b}": sight[a] & richness[b] for a in sight for b in richness}
+    return {name: members for name, members in found.items() if members.any()}
