@@ -26,8 +26,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from channelfm.benchmark.links import load_links
-from channelfm.benchmark.recipe import SetRecipe
+from channelfm.benchmarking.sets import load_set
+from channelfm.benchmarking.recipe import SetRecipe
 from channelfm.checkpoints import load_reconstructor, packaged_models
 from channelfm.diffusion import SamplerRecipe
 from channelfm.errors import ChannelfmError, InputError

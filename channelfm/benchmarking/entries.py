@@ -38,7 +38,7 @@ class Entry:
 
     def load(self, device: str = "cpu") -> Estimator:
         """The estimator, on a device where it is a network."""
-        estimator = _load(self.source, self.name, device)
+        estimator: Estimator = _load(self.source, self.name, device)
         estimator.name = self.name
         return estimator
 
