@@ -23,18 +23,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from channelfm.benchmarking.sets import load_set
 from channelfm.benchmarking.recipe import SetRecipe
+from channelfm.benchmarking.sets import load_set
 from channelfm.checkpoints import load_reconstructor, packaged_models
+from channelfm.datasets.blocks import Blocks
 from channelfm.diffusion import SamplerRecipe
 from channelfm.errors import ChannelfmError, InputError
-from channelfm.metrics import bootstrap_interval, bounded_db, nmse, summary
-from channelfm.tasks.extrapolation import Examples, examples
+from channelfm.estimator import Examples
 from channelfm.learned.methods import predictor_of
 from channelfm.learned.network import NetworkPredictor
+from channelfm.metrics import bootstrap_interval, bounded_db, nmse, summary
+from channelfm.tasks import Extrapolation
+from channelfm.tasks.observing import Partial
 
 DEFAULT_MODEL = "cddim-small"
 STEPS, FEW = (1, 2, 4, 8, 20, 50, 100, 200), (1, 2, 4, 8)
@@ -106,7 +108,7 @@ def _measure(models: dict[str, NetworkPredictor], options: argparse.Namespace) -
     if options.distilled:
         plans.append((options.distilled, "ddim", tuple(steps for steps in numbers if steps in FEW)))
     for side, ratio in product((32,) if options.quick else (32, 64), (0.9,) if options.quick else (0.9, 0.5)):
-        case = examples(_channels(options, side), ratio)
+        case = Extrapolation().examples(_links(options, side), Partial("random", ratio), 0)
         print(f"\n{side} x {side} antennas, {ratio:.0%} hidden, {len(case.target)} links")
         print(f"{'model':28}{'sampler':14}{'held':>6}{'steps':>7}{'NMSE':>9}{'95 % interval':>18}", end="")
         print(f"{'median':>9}{'ms/link':>10}{'paper':>9}")
@@ -119,12 +121,10 @@ def _measure(models: dict[str, NetworkPredictor], options: argparse.Namespace) -
                 yield _printed(_row(predictor_of(models[name].network, recipe), case, name, conditions))
 
 
-def _channels(options: argparse.Namespace, side: int) -> NDArray[np.complex64]:
-    """Validation channels complex64 [N, side, side, 1] of the data set, evenly spaced over the split."""
+def _links(options: argparse.Namespace, side: int) -> Blocks:
+    """Validation links of the data set as side x side arrays, evenly spaced over the split."""
     count = 16 if options.quick else max(1, options.links * 32 // side)
-    links = load_links(SetRecipe(dataset=options.data, split="val", array=(side, side)), count)
-    grid: NDArray[np.complex64] = links.channels.grid[..., :1]
-    return grid
+    return load_set(SetRecipe(dataset=options.data, split="val", array=(side, side)), None, count).blocks
 
 
 def _alone(model: NetworkPredictor) -> NetworkPredictor:
@@ -137,10 +137,10 @@ def _row(predictor: NetworkPredictor, case: Examples, name: str, conditions: Row
     """One measurement; a first call that is not timed warms up."""
     sampler = predictor.recipe.sampler
     network = not isinstance(predictor.network, Nothing)
-    predictor.predict(case.observed[:2], case.mask[:2])
+    predictor.estimate(case.only(slice(0, 2)).observation)
     start = time.perf_counter()
     parts = [
-        predictor.predict(case.observed[first : first + BATCH], case.mask[first : first + BATCH])
+        predictor.estimate(case.only(slice(first, first + BATCH)).observation)
         for first in range(0, len(case.target), BATCH)
     ]
     seconds = time.perf_counter() - start

@@ -17,6 +17,7 @@ import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,8 @@ from mischief import PLAIN, other_array, other_bytes, other_values
 
 from channelfm.baselines import BASELINES
 from channelfm.baselines.time import SEQUENCE_BASELINES
-from channelfm.benchmark.prediction.recipe import PredictionRecipe
-from channelfm.benchmark.predictors import find_predictors
-from channelfm.benchmark.recipe import BenchmarkRecipe
+from channelfm.benchmarking.entries import find_entries
+from channelfm.benchmarking.recipe import BenchmarkRecipe, read_benchmark
 from channelfm.channels.compact import CompactPaths, compress, expand
 from channelfm.checkpoints import CONFIG, WEIGHTS, load_model, save_checkpoint
 from channelfm.config import Recipe, find_recipe, load_recipe, shipped_recipes
@@ -60,6 +60,7 @@ from channelfm.datasets.manifest import MANIFEST, _seal
 from channelfm.datasets.recipe import DatasetRecipe
 from channelfm.demo import DemoRecipe
 from channelfm.diffusion import SamplerRecipe
+from channelfm.learned.network import PredictorRecipe
 from channelfm.metrics import (
     achievable_rate,
     bootstrap_interval,
@@ -74,7 +75,6 @@ from channelfm.models.zoo import build
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.records import Record
 from channelfm.tasks.extrapolation import examples
-from channelfm.learned.network import PredictorRecipe
 from channelfm.tasks.prediction import prediction_examples
 from channelfm.tokens.masks import MASKS
 
@@ -106,7 +106,8 @@ def recipes(folder: Path) -> Attempt:
             overrides = [f"{rng.choice(keys)}={flow(rng)}" for _ in range(rng.choice((1, 1, 3)))]
         file = folder / "recipe.yaml"
         file.write_bytes(text.encode())
-        recipe = load_recipe(model, file, overrides)
+        read = read_benchmark if model is BenchmarkRecipe else partial(load_recipe, model)
+        recipe = read(file, overrides)
         assert json.loads(json.dumps(recipe.model_dump(mode="json"), allow_nan=False))
         assert len(recipe.content_hash()) == 64
 
@@ -120,7 +121,7 @@ def _model_of(name: str) -> type[Recipe]:
     if name.startswith(("pretrain-", "tune-")):
         return PretrainRecipe
     if name.startswith("bench-"):
-        return PredictionRecipe if "prediction" in name else BenchmarkRecipe
+        return BenchmarkRecipe
     return DatasetRecipe
 
 
@@ -253,7 +254,7 @@ def names(folder: Path) -> Attempt:
 
     def attempt(rng: random.Random) -> None:
         asked = [other_bytes(rng.choice(known).encode(), rng).decode(errors="replace") for _ in range(rng.randrange(3))]
-        find_predictors([rng.choice(known) if rng.random() < 0.5 else name for name in asked])
+        find_entries([rng.choice(known) if rng.random() < 0.5 else name for name in asked])
 
     return attempt
 
