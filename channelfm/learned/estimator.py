@@ -159,11 +159,12 @@ class FrameEstimator(NetworkEstimator):
         """The network's domain."""
         return enter_frame(received, seen, self.recipe.frame.at_spacing(spacing_wavelengths))
 
-    def tokens(self, inside: InFrame) -> Tensor:
-        """Features [N, tokens, width]; gradients reach the network. InputError for one without tokens."""
+    def tokens(self, known: Tensor, seen: Tensor) -> Tensor:
+        """Features [N, tokens, width] of what is known in the frame; gradients reach the network. InputError for one
+        without tokens."""
         if not isinstance(self.network, TokenNetwork):
             raise _without_tokens(self.recipe)
-        return self.network.features(*self.feature_input(inside.known), inside.known, inside.seen)
+        return self.network.features(*self.feature_input(known), known, seen)
 
     @torch.no_grad()
     def embed(self, channel: Complex, spacing_wavelengths: float | None = None) -> Features:
@@ -177,7 +178,7 @@ class FrameEstimator(NetworkEstimator):
         parts = []
         for batch in batches(np.arange(len(folded)), self.batch_size):
             some, all_seen = (part[batch].to(device_of(self.network)) for part in (folded, seen))
-            parts.append(self.tokens(self.enter(some, all_seen, spacing)).float().cpu())
+            parts.append(self.tokens(self.enter(some, all_seen, spacing).known, all_seen).float().cpu())
         tokens = torch.cat(parts).reshape(len(channel), -1, parts[0].shape[2]).numpy()
         check_answer(tokens, self.name)
         return tokens, tokens.mean(axis=1)
