@@ -1,4 +1,4 @@
-"""A pretrained network adapted to a task: which of its weights learn, and the estimator with a head that comes of it."""
+"""A pretrained network adapted to a task: which of its weights learn, and the estimator with a head."""
 
 from __future__ import annotations
 

@@ -50,11 +50,6 @@ class NetworkRecipe(Recipe):
         """The network, its weights drawn from the global generator."""
         return build(self.model, **self.model_options)
 
-    @property
-    def seen_in(self) -> str:
-        """What the network works on, for people."""
-        raise NotImplementedError
-
 
 class Consistency(Recipe):
     """Whether observed antennas keep their values exactly."""
@@ -74,11 +69,6 @@ class _OfFrames(NetworkRecipe):
     model: str = "cddim-demo"
     frame: FrameRecipe = FrameRecipe()
     noise_seed: int = Field(default=0, ge=0, lt=2**63)
-
-    @property
-    def seen_in(self) -> str:
-        """See :class:`NetworkRecipe`."""
-        return "raw frame" if self.frame.kind == "raw" else f"canonical frame, waves: {self.frame.waves}"
 
 
 class DiffusionModel(_OfFrames):
@@ -112,11 +102,6 @@ class WavefieldModel(NetworkRecipe):
     frame: Elements = Elements()
     sampler: Consistency = Consistency()
 
-    @property
-    def seen_in(self) -> str:
-        """See :class:`NetworkRecipe`."""
-        return "waves of its own"
-
 
 class SequenceModel(NetworkRecipe):
     """A network that predicts the frames to come in the domain ``sequence``."""
@@ -128,11 +113,6 @@ class SequenceModel(NetworkRecipe):
     method: Literal["sequence"] = "sequence"
     model: str = "lwm-temporal-small"
     sequence: SequenceDomain = SequenceDomain()
-
-    @property
-    def seen_in(self) -> str:
-        """See :class:`NetworkRecipe`."""
-        return f"{self.sequence.kind} frames" + (", bins turned" if self.sequence.turned else "")
 
 
 class MixtureModel(NetworkRecipe):
@@ -158,11 +138,6 @@ class MixtureModel(NetworkRecipe):
     def predictors(self) -> list[SequenceEstimator]:
         """The candidates."""
         return sequence_baselines(self.candidates)
-
-    @property
-    def seen_in(self) -> str:
-        """See :class:`NetworkRecipe`."""
-        return f"candidates {', '.join(self.candidates)}"
 
 
 def _with_method(values: Any) -> Any:

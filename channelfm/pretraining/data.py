@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from channelfm.datasets.blocks import join_blocks, link_blocks
+from channelfm.datasets.blocks import join_blocks, link_blocks, spread
 from channelfm.datasets.dataset import Dataset
 from channelfm.datasets.sequences import join_sequences, load_sequences
 from channelfm.datasets.storage import PathChannels
@@ -76,7 +76,7 @@ def validation_grid(datasets: Sequence[Dataset], count: int) -> Complex:
         source = None
     if source is None:
         return np.zeros((0, 1, 1, 1), np.complex64)
-    links = spread_evenly(np.arange(len(source)), count)
+    links = spread(np.arange(len(source)), count)
     view = View(source.size, (0.5, 0.5))
     return source.channels(links, view, np.zeros(len(links)), torch.device("cpu")).numpy()[..., None]
 

@@ -14,8 +14,8 @@ from channelfm.diffusion import noise_sample
 from channelfm.learned.recipe import DiffusionModel, OneShotModel, SequenceModel
 from channelfm.models.zoo import build
 from channelfm.pretraining.distillation import Teacher, distillation_loss, student_steps
+from channelfm.pretraining.identity import start_from
 from channelfm.pretraining.learner import CRITIC, NETWORK, Learner
-from channelfm.pretraining.origins import start_from
 from channelfm.pretraining.recipe import (
     AdversarialObjective,
     DistillationObjective,

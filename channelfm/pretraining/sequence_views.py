@@ -237,7 +237,7 @@ def _entries(tokens: Bool, shape: Sequence[int], patch: tuple[int, int]) -> Bool
 def sequence_blocks(response: Complex) -> Blocks:
     """Aligned sequences complex64 [N, T, row, col, F], of which nothing else is known, as blocks."""
     _, frames, rows, cols, frequencies = response.shape
-    grid = Grid(UPA(rows, cols, NOMINAL_HZ), np.arange(float(frames)), NOMINAL_HZ + np.arange(frequencies))
+    grid = Grid(UPA(rows, cols, NOMINAL_HZ), np.arange(float(frames)), NOMINAL_HZ + np.arange(float(frequencies)))
     return unlabelled(response, grid)
 
 
