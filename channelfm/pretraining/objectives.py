@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from channelfm.pretraining.recipe import (
 )
 from channelfm.pretraining.sequence_views import MixtureBatch, SequenceBatch, mixture_views, sequence_views
 from channelfm.pretraining.source import spacing_of
-from channelfm.pretraining.views import Batch, WavefieldBatch, masked_views, wavefield_views
+from channelfm.pretraining.views import Batch, FrameBatch, WavefieldBatch, masked_views, wavefield_views
 
 Loss = Callable[[nn.Module, PretrainRecipe, Any], Tensor]  # of the objective's own batches
 Networks = dict[str, tuple[nn.Module, float]]  # networks by name, with their peak learning rates
@@ -33,14 +33,14 @@ Networks = dict[str, tuple[nn.Module, float]]  # networks by name, with their pe
 _LEAST_ERROR = 1e-6  # of an NMSE: better no longer counts
 
 
-def diffusion_loss(network: nn.Module, recipe: PretrainRecipe, batch: Batch) -> Tensor:
+def diffusion_loss(network: nn.Module, recipe: PretrainRecipe, batch: FrameBatch) -> Tensor:
     """Weighted mean squared error of the prediction at the batch's diffusion steps (eq. 12), a scalar."""
     noisy, target = noise_sample(_diffusion(recipe).diffusion, batch.clean, batch.noise, batch.step)
     prediction = network(noisy, batch.step, batch.observed, batch.mask)
     return weighted_mean((prediction - target).square().mean((1, 2, 3)), batch)
 
 
-def regression_loss(network: nn.Module, recipe: PretrainRecipe, batch: Batch) -> Tensor:
+def regression_loss(network: nn.Module, recipe: PretrainRecipe, batch: FrameBatch) -> Tensor:
     """Weighted mean squared error of the one-shot prediction, over all antennas or the hidden ones."""
     objective = recipe.objective
     assert isinstance(objective, RegressionObjective)
@@ -85,7 +85,7 @@ def mixture_loss(network: nn.Module, recipe: PretrainRecipe, batch: MixtureBatch
     return weighted_mean((error / power + _LEAST_ERROR).log().mean(1), batch)
 
 
-def weighted_mean(values: Tensor, batch: Weighted) -> Tensor:
+def weighted_mean(values: Tensor, batch: Batch) -> Tensor:
     """Mean of ``values`` [N] with the batch's weights, whose mean over all processes is 1."""
     return (values * batch.weight).mean()
 
@@ -95,7 +95,7 @@ def _over_patches(values: Tensor, patch: tuple[int, int]) -> Tensor:
     return F.avg_pool2d(values.float(), patch, ceil_mode=True, count_include_pad=False, divisor_override=1)
 
 
-def generated(network: nn.Module, recipe: PretrainRecipe, batch: Batch) -> Tensor:
+def generated(network: nn.Module, recipe: PretrainRecipe, batch: FrameBatch) -> Tensor:
     """What a one-shot network answers: float32 [N, rows, cols, 2]."""
     assert isinstance(recipe.predictor, OneShotModel)
     start = batch.noise if recipe.predictor.latent else torch.zeros_like(batch.clean)
@@ -113,7 +113,7 @@ def descend(loss: Loss) -> Callable[[Learner, Batch], dict[str, Tensor]]:
     return step
 
 
-def adversarial_step(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+def adversarial_step(learner: Learner, batch: FrameBatch) -> dict[str, Tensor]:
     """The critic learns to tell channels from generated ones, then the generator to please it (hinge losses).
 
     The critic sees generated channels as they are used: with the observed antennas as they are.
@@ -136,7 +136,7 @@ def adversarial_step(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     return {"loss": loss.detach(), "gradient_norm": norm, "critic": critic_loss.detach(), "error": error.detach()}
 
 
-def distillation_step(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+def distillation_step(learner: Learner, batch: FrameBatch) -> dict[str, Tensor]:
     """The student learns to do with the step's number of sampling steps what the teacher does with its own."""
     recipe, model = learner.recipe, _diffusion(learner.recipe)
     assert isinstance(recipe.objective, DistillationObjective)
@@ -162,15 +162,6 @@ def critic_of(recipe: PretrainRecipe) -> Networks:
     objective = recipe.objective
     assert isinstance(objective, AdversarialObjective)
     return {CRITIC: (build(objective.critic, **objective.critic_options), objective.critic_learning_rate)}
-
-
-class Weighted(Protocol):
-    """A batch: ``weight`` float32 [N], with which samples count, and ``mask``, which tells their sizes."""
-
-    @property
-    def weight(self) -> Tensor:
-        """Weights."""
-        ...
 
 
 @dataclass(frozen=True)

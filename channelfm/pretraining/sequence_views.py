@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from channelfm.learned.recipe import MixtureModel, SequenceModel
 from channelfm.observation import Bool, Complex, Grid
 from channelfm.pretraining.recipe import ESTIMATE, FUTURE, MixtureObjective, SequenceObjective
 from channelfm.pretraining.source import SequenceSource
+from channelfm.pretraining.views import Batch, noisy
 from channelfm.tasks.prediction import Past, Prediction
 from channelfm.tokens.angle_delay import angle_delay_frames
 from channelfm.tokens.patches import patch_counts
@@ -41,36 +42,26 @@ _HORIZONS = 2  # of those that are predicted, in one batch of a mixture
 
 
 @dataclass(frozen=True)
-class SequenceBatch:
+class SequenceBatch(Batch):
     """``clean``, ``observed`` float32 [N, T, H, W, 2] in the network's domain, the latter with noise, and 0 where
-    ``mask`` bool [N, T, H, W] (True = observed) is False; ``asked`` bool [N, T, H, W] is what the loss counts;
-    ``weight`` float32 [N]."""
+    ``mask`` is False; ``asked`` bool [N, T, H, W] is what the loss counts."""
 
     clean: Tensor
     observed: Tensor
-    mask: Tensor
     asked: Tensor
-    weight: Tensor
-
-    def __len__(self) -> int:
-        return len(self.clean)
 
 
 @dataclass(frozen=True)
-class MixtureBatch:
+class MixtureBatch(Batch):
     """``candidates`` float32 [N, candidate, horizon, angle, delay, 2], ``noise`` [N], ``target`` [N, horizon, angle,
-    delay, 2], ``ahead`` int64 [horizon], ``mask`` bool [N, horizon, angle, delay] (all True: nothing is hidden of
-    them), ``weight`` [N]."""
+    delay, 2], ``ahead`` int64 [horizon]; nothing is hidden of them."""
 
     candidates: Tensor
     noise: Tensor
     target: Tensor
     ahead: Tensor
-    mask: Tensor
-    weight: Tensor
 
-    def __len__(self) -> int:
-        return len(self.target)
+    shared: ClassVar[tuple[str, ...]] = ("ahead",)
 
 
 class Predicted(NamedTuple):
@@ -150,8 +141,9 @@ def sequence_views(
     chosen = [int(generator.integers(len(source))) for generator in generators]
     window = source.response[chosen, start : start + objective.frames]
     clean = np.stack([_augmented(part, objective, g) for part, g in zip(window, generators, strict=True)])
-    noisy = np.stack([_noisy(part, objective, g) for part, g in zip(clean, generators, strict=True)])
-    target, received = (model.sequence.frames(torch.from_numpy(part).to(device)) for part in (clean, noisy))
+    channel = torch.from_numpy(clean).to(device)
+    received = model.sequence.frames(noisy(channel, objective.snr_db, objective.noiseless, generators))
+    target = model.sequence.frames(channel)
     ratio = objective.ratio_at(step / recipe.steps)
     masks = [_masks(kind, (target.shape[1:]), ratio, objective, generator) for generator in generators]
     seen, asked = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*masks, strict=True))
@@ -196,16 +188,6 @@ def _augmented(sequence: Complex, objective: SequenceObjective, generator: Gener
         # delays keep their sign: conj(exp(-j 2 pi f tau)) at -f
         sequence = sequence[..., ::-1].conj() if conjugate else sequence
     return np.ascontiguousarray(sequence, dtype=np.complex64)
-
-
-def _noisy(sequence: Complex, objective: SequenceObjective, generator: Generator) -> Complex:
-    if objective.snr_db is None:
-        return sequence
-    ratio_db = generator.uniform(*objective.snr_db)
-    sigma = 10 ** (-ratio_db / 20) * (generator.random() >= objective.noiseless)
-    parts = generator.standard_normal((*sequence.shape, 2), dtype=np.float32)
-    scale = sigma * np.sqrt(np.mean(np.abs(sequence) ** 2) / 2)
-    return np.asarray(sequence + scale * (parts[..., 0] + 1j * parts[..., 1]), dtype=np.complex64)
 
 
 def _gains(objective: SequenceObjective, generators: Sequence[Generator]) -> NDArray[np.float32]:

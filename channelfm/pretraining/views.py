@@ -8,8 +8,8 @@ same recipe trains on the same batches on any number of processes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -50,29 +50,42 @@ class Examples:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch in the frame.
+    """What all batches have: ``mask`` bool [N, ...], True = observed; ``weight`` float32 [N], with which samples count.
+    Fields are tensors [N, ...], but for those that samples ``share``."""
 
-    ``clean``, ``observed`` (0 where hidden), ``noise`` float32 [N, rows, cols, 2]; ``mask`` bool [N, rows, cols];
-    ``step`` int64 [N] of the diffusion; ``weight`` float32 [N], with which samples count (:func:`sample_weights`), 0
-    where nothing was received.
-    """
+    mask: Tensor
+    weight: Tensor
+
+    shared: ClassVar[tuple[str, ...]] = ()
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def first(self, most: int) -> Self:
+        """At most so many of the samples."""
+        own = (item.name for item in fields(self) if item.name not in self.shared)
+        return replace(self, **{name: getattr(self, name)[:most] for name in own})
+
+
+@dataclass(frozen=True)
+class FrameBatch(Batch):
+    """Channels in the frame: ``clean``, ``observed`` (0 where hidden), ``noise`` float32 [N, rows, cols, 2]; ``step``
+    int64 [N] of the diffusion. The ``weight`` is :func:`sample_weights`, 0 where nothing was received."""
 
     clean: Tensor
     observed: Tensor
-    mask: Tensor
     noise: Tensor
     step: Tensor
-    weight: Tensor
-
-    def __len__(self) -> int:
-        return len(self.clean)
 
 
 @dataclass(frozen=True)
 class WavefieldBatch(Batch):
-    """A batch outside any frame: ``clean`` and ``observed`` are divided by the RMS of the channel, not moved. The
-    rest are the fields of :class:`channelfm.waves.greedy.FoundWaves`, found from what was received."""
+    """Channels outside any frame: ``clean`` and ``observed`` float32 [N, rows, cols, 2] are divided by the RMS of the
+    channel, not moved. The rest are the fields of :class:`channelfm.waves.greedy.FoundWaves`, found from what was
+    received."""
 
+    clean: Tensor
+    observed: Tensor
     sources: Tensor
     gains: Tensor
     present: Tensor
@@ -100,21 +113,23 @@ def draw_examples(source: Source, recipe: PretrainRecipe, step: int, numbers: ra
         for axis in (1, 2):
             flip = _stacked([g.random() < 0.5 for g in generators], device)[:, None, None]
             channel = torch.where(flip, channel.flip(axis), channel)
-    if getattr(recipe.predictor.frame, "kind", None) == "raw":  # the canonical frame takes the phase out
+    if (
+        getattr(getattr(recipe.predictor, "frame", None), "kind", None) == "raw"
+    ):  # the canonical frame takes the phase out
         phase = _stacked([2 * np.pi * g.random() for g in generators], device).float()
         channel = channel * torch.polar(torch.ones_like(phase), phase)[:, None, None]
     mask = torch.from_numpy(np.stack([draw_mask(recipe, size, g) for g in generators])).to(device)
-    received = _received(channel, mask, recipe.source, generators)
+    received = torch.where(mask, noisy(channel, recipe.source.snr_db, recipe.source.noiseless, generators), 0)
     noise = _normal(generators, size, device)
     return Examples(channel, received, mask, noise, _stacked([g.random() for g in generators], device))
 
 
-def masked_views(source: Source, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device) -> Batch:
+def masked_views(source: Source, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device) -> FrameBatch:
     """Samples ``numbers`` of the batch of a step, ready to train on, on ``device``."""
     return in_frame(draw_examples(source, recipe, step, numbers, device), recipe)
 
 
-def in_frame(examples: Examples, recipe: PretrainRecipe) -> Batch:
+def in_frame(examples: Examples, recipe: PretrainRecipe) -> FrameBatch:
     """Move examples into the recipe's frame, which is found from what was received alone, as in use."""
     model = recipe.predictor
     assert isinstance(model, DiffusionModel | OneShotModel)
@@ -122,7 +137,7 @@ def in_frame(examples: Examples, recipe: PretrainRecipe) -> Batch:
     clean = inside.place(examples.channel)
     heard = examples.received.abs().amax((1, 2)) > 0
     steps = torch.zeros_like(examples.uniform, dtype=torch.int64)
-    return Batch(
+    return FrameBatch(
         clean=clean,
         observed=inside.known,
         mask=examples.mask,
@@ -146,8 +161,6 @@ def wavefield_views(
         clean=torch.view_as_real(examples.channel / scale).contiguous(),
         observed=torch.view_as_real(received).contiguous(),
         mask=examples.mask,
-        noise=examples.noise[:0],
-        step=torch.zeros(len(received), dtype=torch.int64, device=received.device),
         weight=(received.abs().amax((1, 2)) > 0).float(),
         **normalized_waves(received, examples.mask, most, spacing_of(recipe))._asdict(),
     )
@@ -205,19 +218,21 @@ def _draw_channels(
     )
 
 
-def _received(channel: Tensor, mask: Tensor, recipe: SourceRecipe, generators: Sequence[Generator]) -> Tensor:
-    """What the observed antennas receive, 0 elsewhere."""
-    if recipe.snr_db is None:
-        return torch.where(mask, channel, 0)
-    low, high = recipe.snr_db
-    ratios = [10 ** (-g.uniform(low, high) / 20) * (g.random() >= recipe.noiseless) for g in generators]
-    power = channel.abs().square().mean((1, 2))
+def noisy(
+    channel: Tensor, snr_db: tuple[float, float] | None, noiseless: float, generators: Sequence[Generator]
+) -> Tensor:
+    """Channels complex64 [N, ...] with white noise, but for a share ``noiseless`` of them; ``snr_db`` is the range of
+    their mean power to the noise's, drawn for each (None: all stay clean)."""
+    if snr_db is None:
+        return channel
+    ratios = [10 ** (-g.uniform(*snr_db) / 20) * (g.random() >= noiseless) for g in generators]
+    power = channel.abs().square().mean(tuple(range(1, channel.ndim)))
     sigma = _stacked(ratios, channel.device).float() * (power / 2).sqrt()
-    noise = torch.view_as_complex(_normal(generators, (channel.shape[1], channel.shape[2]), channel.device))
-    return torch.where(mask, channel + sigma[:, None, None] * noise, 0)
+    noise = torch.view_as_complex(_normal(generators, channel.shape[1:], channel.device))
+    return channel + sigma.reshape(-1, *[1] * (channel.ndim - 1)) * noise
 
 
-def _normal(generators: Sequence[Generator], size: tuple[int, int], device: torch.device) -> Tensor:
+def _normal(generators: Sequence[Generator], size: Sequence[int], device: torch.device) -> Tensor:
     drawn = np.stack([g.standard_normal((*size, 2), dtype=np.float32) for g in generators])
     return torch.from_numpy(drawn).to(device)
 
