@@ -63,8 +63,8 @@ def import_arrays(
     frequencies_hz : absolute frequencies [F]; None: the file's entry, or the carrier if F = 1.
 
     Numbers that neither the file nor (for distance and angles) positions and ``array`` tell are NaN; flags False, but
-    ``near_field`` follows from a known distance; tracks 0; ``path_count`` None. ``has_path`` is False where a response is
-    all zeros.
+    ``near_field`` follows from a known distance; tracks 0; ``path_count`` None. ``has_path`` is False where a response
+    is all zeros.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def import_arrays(
 
 
 def export_arrays(channels: Channels, path: str | Path, axes: str = "snapshot,antenna,frequency") -> None:
-    """Write channels to ``.npz`` or ``.mat``: ``response`` with its ``axes`` beside it, and all known labels by their names.
+    """Write channels to ``.npz`` or ``.mat``: ``response`` with its ``axes`` beside it, and all known labels by name.
 
     ``axes`` may be any order and product of axes (see this module); all of them must be there.
     :func:`import_arrays` gives the same record back. Raises InputError for another suffix or unusable axes.
