@@ -27,7 +27,7 @@ from channelfm.diffusion import (
 from channelfm.errors import InputError
 
 if TYPE_CHECKING:
-    from channelfm.pretraining.batches import Batch
+    from channelfm.pretraining.views import Batch
 
 
 @dataclass(frozen=True)

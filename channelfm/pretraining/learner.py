@@ -16,7 +16,6 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from channelfm.errors import InputError
-from channelfm.models.zoo import build
 from channelfm.pretraining.origins import teacher_of
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.state import Trained, TrainingState, averaged, whole_tensors
@@ -113,8 +112,7 @@ class Learner:
 
     def average(self) -> nn.Module:
         """The moving average as a plain network on the training device."""
-        spec = self.recipe.predictor
-        network = build(spec.model, **spec.model_options)
+        network = self.recipe.predictor.network()
         network.load_state_dict(whole_tensors(self.state.average.state_dict()))
         return network.to(self._fabric.device).eval()
 

@@ -24,7 +24,6 @@ from channelfm.checkpoints import CHECKPOINT, CONFIG, STATE, WEIGHTS, load_check
 from channelfm.datasets.claim import at_work
 from channelfm.errors import ChannelfmError, InputError
 from channelfm.files import remove_leftovers
-from channelfm.pretraining.batches import Batch
 from channelfm.pretraining.events import EventLog
 from channelfm.pretraining.feed import feed
 from channelfm.pretraining.history import History
@@ -36,6 +35,8 @@ from channelfm.pretraining.schedule import rate_factor, update_average
 from channelfm.pretraining.source import ArraySource, TrainingSource
 from channelfm.pretraining.state import load_state, save_state
 from channelfm.pretraining.utilisation import Meter
+from channelfm.pretraining.validation import validate
+from channelfm.pretraining.views import Batch
 
 HISTORY = "history.json"
 SMALLEST_WEIGHT = 1e-12  # of a batch on average; all zero where nothing was received
@@ -74,7 +75,7 @@ def pretrain_from(
     the first step, where ``out`` cannot be written; StoppedError after ``max_seconds``.
     """
     out = Path(out)
-    OBJECTIVES[recipe.objective.kind].check(source, recipe)
+    source.check(recipe)
     identity, checkpoint = Identity.of(recipe, source), out / CHECKPOINT
     if (checkpoint / CONFIG).is_file():
         kept = read_config(checkpoint).provenance
@@ -121,7 +122,7 @@ class _Run:
         self.history = History(out / HISTORY, self.state.step)
         self.events = EventLog(out / "logs") if fabric.is_global_zero else None
         patch = getattr(self.state.average, "patch", 1)
-        self.meter = Meter(self.recipe, patch, fabric.device, fabric.world_size)
+        self.meter = Meter(self.recipe.precision, patch, fabric.device, fabric.world_size)
 
     def train(self, source: TrainingSource, max_seconds: float | None) -> None:
         """The remaining steps. Raises StoppedError, its state saved, when the time is over."""
@@ -155,6 +156,7 @@ class _Run:
         # With weights whose mean over all processes is 1, the mean of gradients is that of one process.
         mean = self.learner.mean(batch.weight.mean()).clamp_min(SMALLEST_WEIGHT)
         self.learner.set_learning_rate(rate_factor(recipe, state.step))
+        self.meter.add(self.learner, batch)
         values = OBJECTIVES[recipe.objective.kind].step(
             self.learner, dataclasses.replace(batch, weight=batch.weight / mean)
         )
@@ -162,7 +164,6 @@ class _Run:
         update_average(state.average, state.trained[NETWORK].network, recipe.ema_decay, state.step)
         self.note({f"train/{name}": float(value) for name, value in values.items()})
         state.step += 1
-        self.meter.add(len(batch), tuple(batch.mask.shape[1:]))
         return float(values["loss"])
 
     def log(self, **values: Any) -> None:
@@ -179,7 +180,7 @@ class _Run:
         """The moving average as a plain network, and its scores, noted; its time does not count as training's."""
         network, scores = self.learner.average(), dict[str, float]()
         if self.fabric.is_global_zero:
-            scores = OBJECTIVES[self.recipe.objective.kind].validate(network, self.recipe, self.validation)
+            scores = validate(network, self.recipe, self.validation)
             self.note({f"validation/nmse_db_{ratio}": value for ratio, value in scores.items()})
             self.history.add(self.state.step, validation_nmse_db=scores)
         self.fabric.barrier()

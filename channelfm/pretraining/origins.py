@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import save as serialize
 from torch import nn
 
-from channelfm.checkpoints import load_model, load_reconstructor
+from channelfm.checkpoints import load_model
 from channelfm.errors import InputError
-from channelfm.learned.network import NetworkPredictor
+from channelfm.learned.estimator import DiffusionEstimator
+from channelfm.learned.recipe import DiffusionModel
 from channelfm.pretraining.recipe import PretrainRecipe
 
 START, TEACHER = "start", "teacher"
@@ -45,17 +46,19 @@ def start_from(network: nn.Module, checkpoint: str) -> None:
         ) from error
 
 
-def teacher_of(recipe: PretrainRecipe, device: torch.device) -> NetworkPredictor | None:
+def teacher_of(recipe: PretrainRecipe, device: torch.device) -> DiffusionEstimator | None:
     """The objective's ``teacher``, whose network does not learn; None where it names none.
 
     Raises InputError for one that works in another frame or is no diffusion model.
     """
     if TEACHER not in origins(recipe):
         return None
-    teacher = load_reconstructor(origins(recipe)[TEACHER], str(device))
-    for name in ("method", "frame"):
-        found, needed = getattr(teacher.recipe, name), getattr(recipe.predictor, name)
-        if found != needed:
-            raise InputError(f"objective.teacher: its {name} is {found}, predictor.{name} {needed}; make them alike")
+    teacher, own = load_model(origins(recipe)[TEACHER], str(device)), recipe.predictor
+    if not isinstance(teacher, DiffusionEstimator) or not isinstance(own, DiffusionModel):
+        raise InputError(f"objective.teacher: its method is {teacher.recipe.method}; give one of diffusion")
+    if teacher.recipe.frame != own.frame:
+        raise InputError(
+            f"objective.teacher: its frame is {teacher.recipe.frame}, predictor.frame {own.frame}; make them alike"
+        )
     teacher.network.requires_grad_(False)
     return teacher

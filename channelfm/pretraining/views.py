@@ -1,4 +1,4 @@
-"""Training batches: what is drawn, and how it looks to a network.
+"""Views of links that networks train on: what is drawn of them, and how it looks in the network's domain.
 
 Every random number of a sample comes from (seed, step, number of the sample in the whole batch), and the size of the
 array from (seed, step). So a resumed run needs no generator state, a batch is the same whoever prepares it, and the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -18,9 +18,12 @@ from torch import Tensor
 
 from channelfm.diffusion import draw_steps
 from channelfm.errors import InputError
-from channelfm.pretraining.source import Source, SourceRecipe, View
-from channelfm.tokens.canonical import find_frame, to_canonical
+from channelfm.learned.domains import enter_frame
+from channelfm.learned.recipe import DiffusionModel, OneShotModel
+from channelfm.models.wavefield import Wavefield, normalized_waves
+from channelfm.pretraining.source import Source, SourceRecipe, View, spacing_of
 from channelfm.tokens.masks import MASKS
+from channelfm.waves.greedy import FoundWaves
 
 if TYPE_CHECKING:
     from channelfm.pretraining.recipe import PretrainRecipe
@@ -65,9 +68,22 @@ class Batch:
         return len(self.clean)
 
 
-def draw_batch(source: Source, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device) -> Batch:
-    """Samples ``numbers`` of the batch of a step, ready to train on, on ``device``."""
-    return in_frame(draw_examples(source, recipe, step, numbers, device), recipe)
+@dataclass(frozen=True)
+class WavefieldBatch(Batch):
+    """A batch outside any frame: ``clean`` and ``observed`` are divided by the RMS of the channel, not moved. The
+    rest are the fields of :class:`channelfm.waves.greedy.FoundWaves`, found from what was received."""
+
+    sources: Tensor
+    gains: Tensor
+    present: Tensor
+    covariance: Tensor
+    centre: Tensor
+    probability: Tensor
+
+    @property
+    def waves(self) -> FoundWaves:
+        """The waves."""
+        return FoundWaves(*(getattr(self, name) for name in FoundWaves._fields))
 
 
 def draw_examples(source: Source, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device) -> Examples:
@@ -84,7 +100,7 @@ def draw_examples(source: Source, recipe: PretrainRecipe, step: int, numbers: ra
         for axis in (1, 2):
             flip = _stacked([g.random() < 0.5 for g in generators], device)[:, None, None]
             channel = torch.where(flip, channel.flip(axis), channel)
-    if recipe.predictor.frame.kind == "raw":  # the canonical frame takes the phase out
+    if getattr(recipe.predictor.frame, "kind", None) == "raw":  # the canonical frame takes the phase out
         phase = _stacked([2 * np.pi * g.random() for g in generators], device).float()
         channel = channel * torch.polar(torch.ones_like(phase), phase)[:, None, None]
     mask = torch.from_numpy(np.stack([draw_mask(recipe, size, g) for g in generators])).to(device)
@@ -93,22 +109,47 @@ def draw_examples(source: Source, recipe: PretrainRecipe, step: int, numbers: ra
     return Examples(channel, received, mask, noise, _stacked([g.random() for g in generators], device))
 
 
+def masked_views(source: Source, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device) -> Batch:
+    """Samples ``numbers`` of the batch of a step, ready to train on, on ``device``."""
+    return in_frame(draw_examples(source, recipe, step, numbers, device), recipe)
+
+
 def in_frame(examples: Examples, recipe: PretrainRecipe) -> Batch:
     """Move examples into the recipe's frame, which is found from what was received alone, as in use."""
-    mask = examples.mask
-    frame = find_frame(examples.received, mask, recipe.predictor.frame)
-    clean = to_canonical(examples.channel, frame)
+    model = recipe.predictor
+    assert isinstance(model, DiffusionModel | OneShotModel)
+    inside = enter_frame(examples.received, examples.mask, model.frame)
+    clean = inside.place(examples.channel)
     heard = examples.received.abs().amax((1, 2)) > 0
-    observed = clean
-    if recipe.source.snr_db is not None:
-        observed = to_canonical(examples.received, frame)
+    steps = torch.zeros_like(examples.uniform, dtype=torch.int64)
     return Batch(
-        clean=torch.view_as_real(clean).contiguous(),
-        observed=torch.view_as_real(torch.where(mask, observed, 0)).contiguous(),
-        mask=mask,
+        clean=clean,
+        observed=inside.known,
+        mask=examples.mask,
         noise=examples.noise,
-        step=draw_steps(recipe.predictor.diffusion, examples.uniform),
-        weight=torch.where(heard, sample_weights(clean), 0),
+        step=draw_steps(model.diffusion, examples.uniform) if isinstance(model, DiffusionModel) else steps,
+        weight=torch.where(heard, sample_weights(torch.view_as_complex(clean)), 0),
+    )
+
+
+def wavefield_views(
+    source: Source, recipe: PretrainRecipe, step: int, numbers: range, device: torch.device
+) -> WavefieldBatch:
+    """Samples of a step's batch with their waves, whose search has no weights to learn, so that it can run beside the
+    training."""
+    examples = draw_examples(source, recipe, step, numbers, device)
+    scale = examples.channel.abs().square().mean((1, 2), keepdim=True).sqrt()
+    received = examples.received / scale
+    with torch.device("meta"):
+        most = cast(Wavefield, recipe.predictor.network()).waves
+    return WavefieldBatch(
+        clean=torch.view_as_real(examples.channel / scale).contiguous(),
+        observed=torch.view_as_real(received).contiguous(),
+        mask=examples.mask,
+        noise=examples.noise[:0],
+        step=torch.zeros(len(received), dtype=torch.int64, device=received.device),
+        weight=(received.abs().amax((1, 2)) > 0).float(),
+        **normalized_waves(received, examples.mask, most, spacing_of(recipe))._asdict(),
     )
 
 
