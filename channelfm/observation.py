@@ -177,7 +177,8 @@ class Combined(Combining):
 
     def weights_of(self, link: int) -> Complex:
         """See :class:`Combining`."""
-        return self.weights[link if len(self.weights) > 1 else 0]
+        weights: Complex = self.weights[link if len(self.weights) > 1 else 0]
+        return weights
 
     @property
     def size(self) -> tuple[int, int, int]:

@@ -39,7 +39,7 @@ def draw(generator, *shape):
 
 def operator_of(kind, shape, generator):
     """An operator for channels [LINKS, *shape]."""
-    times, rows, cols, frequencies = shape
+    _, rows, cols, _ = shape
     count = LINKS if kind.endswith("every link") else 1
     if kind.startswith("entries"):
         broadcast = [length if generator.random() < 0.5 else 1 for length in shape]
