@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from channelfm.datasets.blocks import Blocks, scene_names, snapshot_grid, storage_labels
 from channelfm.datasets.dataset import Dataset
 from channelfm.errors import InputError
 from channelfm.records import Channels
@@ -87,6 +89,30 @@ def load_sequences(
         frequencies_hz=channels.frequencies_hz,
         left_out=int((~complete).sum()),
     )
+
+
+def sequence_blocks(dataset: Dataset, split: str, frames: int, scene: str | None = None) -> tuple[Blocks, int]:
+    """The sequences of :func:`load_sequences`, not aligned in delay, with the labels of their first frames, and the
+    number of sequences that are left out. Times start at 0. Raises what that does."""
+    channels = dataset.load(split, scene)
+    names, (counts, errors) = scene_names(dataset, split), storage_labels(dataset, split)
+    numbers = np.flatnonzero(names == scene) if scene else np.arange(len(names))
+    starts = _starts(channels, frames, f"{dataset.folder}, split '{split}'")
+    rows = starts[:, None] + np.arange(frames)
+    complete = channels.has_path[rows].all(axis=1)
+    if not complete.any():
+        raise InputError(f"{dataset.folder}: every sequence of split '{split}' has a frame without any path")
+    starts, rows = starts[complete], rows[complete]
+    grid = snapshot_grid(channels, dataset.array(str(names[numbers[starts[0]]])))
+    blocks = Blocks(
+        channels.grid[rows],
+        dataclasses.replace(channels, response=channels.response[:, :0]).select(starts),
+        dataclasses.replace(grid, times_s=channels.times_s[rows[0]] - channels.times_s[starts[0]]),
+        names[numbers[starts]],
+        None if counts is None else counts[numbers[starts]],
+        None if errors is None else errors[numbers[starts]],
+    )
+    return blocks, int((~complete).sum())
 
 
 def join_sequences(parts: list[Sequences]) -> Sequences:

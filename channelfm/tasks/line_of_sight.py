@@ -36,6 +36,7 @@ class LineOfSight(Task):
 
     gives: ClassVar[str] = CLASSES
     trivial: ClassVar[str] = "majority"
+    beside: ClassVar[tuple[str, ...]] = ("masks", "snr_db")
 
     @property
     def measures(self) -> Sequence[Measure]:

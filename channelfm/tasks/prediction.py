@@ -52,6 +52,7 @@ class Prediction(Task):
     alignment: Literal["observed", "clean"] = "observed"
 
     trivial: ClassVar[str] = "sample-and-hold"
+    beside: ClassVar[tuple[str, ...]] = ("snr_db", "combs", "speed_bins")
 
     @field_validator("speed_bins")
     @classmethod
