@@ -4,11 +4,11 @@ import shutil
 import numpy as np
 import pytest
 from channelfm.benchmark.predictors import find_predictors, load_predictor, parameters_of
+from channelfm.learned.network import PredictorRecipe
 
 from channelfm.baselines import BASELINES
 from channelfm.checkpoints import CONFIG, WEIGHTS, packaged_models, predicts_sequences, save_checkpoint
 from channelfm.errors import ChannelfmError, InputError
-from channelfm.learned.network import PredictorRecipe
 from channelfm.models.zoo import build
 
 
