@@ -22,16 +22,16 @@ from unittest import mock
 
 import numpy as np
 import torch
+from channelfm.benchmark.links import load_links
+from channelfm.benchmark.recipe import KeepRecipe, SetRecipe
+from channelfm.tasks.predictor import Predictor
 from numpy.typing import NDArray
 from torch import Tensor
 
 from channelfm.baselines import BASELINES
 from channelfm.baselines.wave_frame import WaveFrame
-from channelfm.benchmark.links import load_links
-from channelfm.benchmark.recipe import KeepRecipe, SetRecipe
 from channelfm.metrics import bootstrap_interval, bounded_db, nmse, polar_peaks
 from channelfm.tasks.extrapolation import Examples, examples
-from channelfm.tasks.predictor import Predictor
 
 SETS = (
     SetRecipe(name="easy", dataset="laetwin-dev"),

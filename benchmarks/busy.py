@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 import psutil
+from channelfm.tasks.predictor import LearningPredictor
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
@@ -39,7 +40,6 @@ from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.source import ArraySource
 from channelfm.processes import SHARING, cores
 from channelfm.tasks.extrapolation import examples
-from channelfm.tasks.predictor import LearningPredictor
 
 SIDE = 32  # antennas of an array's row and column
 LINKS, SEQUENCES = 120, 48

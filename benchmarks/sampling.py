@@ -23,18 +23,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from channelfm.benchmark.links import load_links
+from channelfm.benchmark.recipe import SetRecipe
+from channelfm.learned.methods import predictor_of
+from channelfm.learned.network import NetworkPredictor
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from channelfm.benchmark.links import load_links
-from channelfm.benchmark.recipe import SetRecipe
 from channelfm.checkpoints import load_reconstructor, packaged_models
 from channelfm.diffusion import SamplerRecipe
 from channelfm.errors import ChannelfmError, InputError
 from channelfm.metrics import bootstrap_interval, bounded_db, nmse, summary
 from channelfm.tasks.extrapolation import Examples, examples
-from channelfm.learned.methods import predictor_of
-from channelfm.learned.network import NetworkPredictor
 
 DEFAULT_MODEL = "cddim-small"
 STEPS, FEW = (1, 2, 4, 8, 20, 50, 100, 200), (1, 2, 4, 8)

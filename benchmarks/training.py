@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from channelfm.pretraining.batches import draw_examples, in_frame
 
 from channelfm import mobility, scenes
 from channelfm.arrays import UPA
 from channelfm.channels import compress
-from channelfm.pretraining.batches import draw_examples, in_frame
 from channelfm.pretraining.loop import HISTORY, pretrain_from
 from channelfm.pretraining.objectives import diffusion_loss, fresh_networks
 from channelfm.pretraining.recipe import PretrainRecipe

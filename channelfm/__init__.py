@@ -17,11 +17,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from channelfm import benchmark as benchmark
     from channelfm import mobility as mobility
     from channelfm import scenes as scenes
     from channelfm.arrays import ULA as ULA
     from channelfm.arrays import UPA as UPA
+    from channelfm.benchmarking.suite import benchmark as benchmark
     from channelfm.channels.synthesis import synthesize as synthesize
     from channelfm.checkpoints import load_model as load_model
     from channelfm.datasets.dataset import open_dataset as open_dataset
@@ -36,7 +36,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "Tracer": ("channelfm.tracing", "Tracer"),
     "ULA": ("channelfm.arrays", "ULA"),
     "UPA": ("channelfm.arrays", "UPA"),
-    "benchmark": ("channelfm.benchmark", None),
+    "benchmark": ("channelfm.benchmarking.suite", "benchmark"),
     "generate": ("channelfm.datasets.generate", "generate"),
     "load_model": ("channelfm.checkpoints", "load_model"),
     "mobility": ("channelfm.mobility", None),

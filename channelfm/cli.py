@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,12 +95,12 @@ def demo(
     settings: Setting = None,
 ) -> None:
     """Map to report in six steps: scene, flight, channels, training, evaluation, report."""
-    from channelfm.benchmark.console import print_rows
+    from channelfm.benchmarking.console import print_results
     from channelfm.demo import run_demo
     from channelfm.maps.source import located
 
     results = run_demo(None if osm is None else located(osm), out, seed, settings or (), config)
-    print_rows(results["rows"])
+    print_results(results)
 
 
 @app.command(epilog="Example: channelfm scene monaco.osm.pbf --out scenes/monaco")
@@ -239,25 +238,16 @@ def benchmark(
     config: Config = None,
     settings: Setting = None,
 ) -> None:
-    """Measure predictors, networks and classical ones alike: table, figures, report; interrupted runs resume."""
-    from channelfm.benchmark.console import print_rows
-    from channelfm.benchmark.prediction.rows import print_prediction
-    from channelfm.benchmark.prediction.suite import benchmark_prediction
-    from channelfm.benchmark.run import write_results
-    from channelfm.benchmark.suite import benchmark as measure
-    from channelfm.config import recipe_task
+    """Measure estimators, networks and classical ones alike: table, figures, report; interrupted runs resume."""
+    from channelfm.benchmarking.console import print_results
+    from channelfm.benchmarking.suite import benchmark as measure
+    from channelfm.benchmarking.suite import write_results
 
-    chosen = _the_recipe(recipe, config)
-    results: Mapping[str, Any]
-    if recipe_task(chosen) == "prediction":
-        results = benchmark_prediction(chosen, out, quick, settings or ())
-        print_prediction(results["rows"])
-    else:
-        results = measure(chosen, out, quick, settings or ())
-        print_rows(results["rows"])
+    results = measure(_the_recipe(recipe, config), out, quick, settings or ())
+    print_results(results)
     for name, data in results["data"].items():
         print(f"data of set '{name}': {data}")
-    for note in results.get("notes", ()):
+    for note in results["notes"]:
         print(f"note: {note}")
     if json_file is not None:
         write_results(json_file, results)

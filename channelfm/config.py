@@ -50,21 +50,20 @@ def shipped_recipes() -> list[str]:
     )
 
 
-def recipe_task(path: str | Path) -> str | None:
-    """The ``task`` that a recipe file names, None where it names none; errors are left to :func:`load_recipe`."""
-    try:
-        values = read_yaml(find_recipe(path))
-    except ValueError:
-        return None
-    return values.get("task") if isinstance(values, dict) else None
-
-
 def load_recipe(model: type[RecipeT], path: str | Path, overrides: Sequence[str] = ()) -> RecipeT:
     """Read a YAML recipe and apply overrides such as ``"array.rows=16"``.
 
     Raises InputError that names the file and the offending field for a missing file, broken YAML,
     an unknown key or a value out of range.
     """
+    file, values = recipe_values(path)
+    for override in overrides:
+        set_dotted(values, override)
+    return parse_recipe(model, values, str(file))
+
+
+def recipe_values(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The file of a recipe and its plain values; InputError where it is missing or no mapping in YAML."""
     file = find_recipe(path)
     try:
         values = read_yaml(file) or {}
@@ -72,9 +71,7 @@ def load_recipe(model: type[RecipeT], path: str | Path, overrides: Sequence[str]
         raise InputError(f"{file}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{file}: a recipe is a mapping of keys to values, this is a {type(values).__name__}")
-    for override in overrides:
-        set_dotted(values, override)
-    return parse_recipe(model, values, str(file))
+    return file, values
 
 
 def parse_recipe(model: type[RecipeT], values: dict[str, Any], source: str) -> RecipeT:

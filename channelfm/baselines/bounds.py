@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from channelfm.errors import InputError
 from channelfm.units import db_to_power
-from channelfm.waves.fit import path_and_slope
-from channelfm.waves.observation import coordinates
+from channelfm.waves.geometry import coordinates, path_and_slope
 
 
 def spherical_wave_bound(
@@ -34,7 +33,7 @@ def spherical_wave_bound(
     has one direction sine fewer.
     """
     rows, cols = mask.shape
-    y, z = (axis[None] for axis in coordinates(rows, cols, spacing_wavelengths))
+    y, z = coordinates(rows, cols, spacing_wavelengths)
     distance = np.linalg.norm(source_wavelengths)
     sources = np.array([source_wavelengths[1] / distance, source_wavelengths[2] / distance, 1 / distance])
     _, slope = path_and_slope(torch.from_numpy(sources)[None, None], y, z)

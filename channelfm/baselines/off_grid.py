@@ -13,7 +13,8 @@ from torch import Tensor
 
 from channelfm.baselines.samples import FieldEstimator
 from channelfm.waves.fit import EDGE_PARAMETERS, Fit, GainBasis, Waves, refine, with_best_degree
-from channelfm.waves.observation import Observation, coordinates, energies
+from channelfm.waves.gathered import Gathered, energies
+from channelfm.waves.geometry import coordinates
 from channelfm.waves.search import Alternatives, alias_hypotheses, alternatives
 from channelfm.waves.several import expected_field
 from channelfm.waves.spherical import search_grid
@@ -58,9 +59,9 @@ class OffGrid(FieldEstimator):
         """See :class:`FieldEstimator`."""
         count, rows, cols = field.shape
         basis = GainBasis.of_array(rows, cols, spacing_wavelengths)
-        y, z = (axis[None] for axis in coordinates(rows, cols, spacing_wavelengths))
+        y, z = coordinates(rows, cols, spacing_wavelengths)
         scale = (energies(field.flatten(1)) / seen.sum((1, 2))).sqrt()[:, None, None]
-        observation = Observation.gather(field / scale, seen, spacing_wavelengths)
+        observation = Gathered.entries(field / scale, seen, spacing_wavelengths)
         estimate = torch.zeros(count, rows * cols, dtype=torch.complex128)
         plain = torch.ones(count, dtype=torch.bool)
         for numbers, hypotheses in alias_hypotheses(
@@ -74,7 +75,7 @@ class OffGrid(FieldEstimator):
             estimate[numbers[members]] = fit.evaluate(y, z, basis)
         return estimate.reshape(count, rows, cols) * scale
 
-    def _grow(self, observation: Observation, basis: GainBasis) -> list[tuple[Tensor, Fit]]:
+    def _grow(self, observation: Gathered, basis: GainBasis) -> list[tuple[Tensor, Fit]]:
         """Sample numbers and their fits, one entry per model order that occurs.
 
         Works on a subset of the antennas in single precision, which is enough to find every wave.
@@ -95,7 +96,7 @@ class OffGrid(FieldEstimator):
         finished.append((numbers, fit))
         return [(members, state) for members, state in finished if len(members)]
 
-    def _with_new_wave(self, thin: Observation, whole: Observation, fit: Fit | None, basis: GainBasis) -> Fit:
+    def _with_new_wave(self, thin: Gathered, whole: Gathered, fit: Fit | None, basis: GainBasis) -> Fit:
         """The fit with one more wave, from a coarse search of the residual over all observed antennas."""
         rest = whole.field if fit is None else whole.field - fit.evaluate(whole.y, whole.z, basis)
         sines, inverse_range = search_grid(whole.on_grid(rest), whole.spacing, _SEARCH_RANGES, _SEARCH_OVERSAMPLING, 1)
@@ -106,9 +107,9 @@ class OffGrid(FieldEstimator):
         return _with_edge(thin, settled, grown, basis)
 
 
-def _expected(observation: Observation, possible: Alternatives, basis: GainBasis) -> Tensor:
+def _expected(observation: Gathered, possible: Alternatives, basis: GainBasis) -> Tensor:
     """Fields complex128 [N, rows * cols]: the mean over the hypotheses, each fitted once more to all antennas."""
-    y, z = (axis[None] for axis in coordinates(observation.rows, observation.cols, observation.spacing))
+    y, z = coordinates(observation.rows, observation.cols, observation.spacing)
     mean = expected_field(possible.others, observation.rows, observation.cols, observation.spacing).total
     mean = mean.flatten(1).to(torch.complex128)
     waves = possible.found.present.sum(1)
@@ -124,10 +125,10 @@ def _expected(observation: Observation, possible: Alternatives, basis: GainBasis
     return mean
 
 
-def _with_edge(observation: Observation, start: Fit, reference: Fit, basis: GainBasis) -> Fit:
+def _with_edge(observation: Gathered, start: Fit, reference: Fit, basis: GainBasis) -> Fit:
     """The reference fit, or, where the information criterion prefers it, one from ``start`` with one more edge."""
     edges, saving = propose_edge(observation, start, basis)
-    n = observation.antennas
+    n = observation.measurements
     # What the edge's parameters must save of the residual energy; the constant-gain saving only screens.
     promising = saving > (1 - torch.exp(-EDGE_PARAMETERS * (2 * n).log() / n)) * reference.cost
     if not bool(promising.any()):
@@ -140,7 +141,7 @@ def _with_edge(observation: Observation, start: Fit, reference: Fit, basis: Gain
     return reference.replaced(torch.nonzero(promising)[better, 0], cut.select(better))
 
 
-def _finished(observation: Observation, grown: Fit, basis: GainBasis) -> Fit:
+def _finished(observation: Gathered, grown: Fit, basis: GainBasis) -> Fit:
     """The final fit over all observed antennas, in double precision, its edges sharpened."""
     fit = refine(observation, with_best_degree(observation, grown.waves, basis), basis, _FINAL_STEPS)
     cut = fit.waves.has_edge.any(1)

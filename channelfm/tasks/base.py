@@ -38,11 +38,14 @@ class Task(Recipe, ABC):
 
     ``kind`` names the task in recipes and results; ``gives`` what an estimator has to answer
     (:class:`channelfm.estimator.Estimator`); ``trivial`` the row that everybody has to beat.
+    ``beside``: settings that no case's numbers depend on, since they only list the cases, each of which names its own,
+    or group the units.
     """
 
     kind: str
     gives: ClassVar[str] = CHANNEL
     trivial: ClassVar[str]
+    beside: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod

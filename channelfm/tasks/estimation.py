@@ -27,6 +27,7 @@ class HybridEstimation(Task):
     snr_db: tuple[Decibels | None, ...] = Field(default=(10.0,), min_length=1)
 
     trivial: ClassVar[str] = "least-squares"
+    beside: ClassVar[tuple[str, ...]] = ("chains", "slots", "snr_db")
 
     @property
     def measures(self) -> Sequence[Measure]:

@@ -35,6 +35,7 @@ class Extrapolation(Task):
     snr_db: tuple[Decibels | None, ...] = Field(default=(None,), min_length=1)
 
     trivial: ClassVar[str] = "zero-filling"
+    beside: ClassVar[tuple[str, ...]] = ("masks", "snr_db")
 
     @field_validator("masks")
     @classmethod

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from channelfm.errors import InputError
 from channelfm.observation import Observation
-from channelfm.waves.fit import path_and_slope
-from channelfm.waves.observation import coordinates
+from channelfm.waves.geometry import coordinates, path_and_slope
 
 Complex128 = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -66,7 +65,7 @@ def _derivatives(
     sources: Float, gains: Complex128, rows: int, cols: int, spacing: float
 ) -> tuple[Complex128, Complex128]:
     """Derivatives complex128 [antenna, parameter] of the field of waves [L], and the field [antenna]."""
-    y, z = (axis[None] for axis in coordinates(rows, cols, spacing))
+    y, z = coordinates(rows, cols, spacing)
     path, slope = path_and_slope(torch.from_numpy(sources)[None], y, z)
     wave = np.exp(-2j * np.pi * path[0].numpy())
     resolved = [axis for axis, elements in enumerate((cols, rows)) if elements > 1] + [2] * (rows * cols > 2)

@@ -8,8 +8,8 @@ from channelfm.baselines.off_grid import OffGrid
 from channelfm.errors import InputError
 from channelfm.metrics import nmse
 from channelfm.tokens.masks import random_mask
-from channelfm.waves.fit import path_and_slope
-from channelfm.waves.observation import Observation
+from channelfm.waves.gathered import Gathered
+from channelfm.waves.geometry import path_and_slope
 
 RNG = np.random.default_rng
 
@@ -121,7 +121,7 @@ def test_bound_counts_parameters_where_all_are_resolved():
 def test_gathered_antennas_go_back_to_their_places():
     field = torch.from_numpy(channel_of(THREE, GAINS, 5, 7)[..., 0]).repeat(2, 1, 1)
     mask = torch.from_numpy(random_mask(RNG(9), 2, 5, 7, np.array([0.3, 0.7]))[..., 0])
-    observation = Observation.gather(field, mask, 0.5)
-    assert torch.equal(observation.antennas, mask.sum((1, 2)).double())
+    observation = Gathered.entries(field, mask, 0.5)
+    assert torch.equal(observation.measurements, mask.sum((1, 2)).double())
     assert torch.allclose(observation.on_grid(observation.field), torch.where(mask, field, 0))
     assert observation.thinned(4).field.shape == (2, 4)

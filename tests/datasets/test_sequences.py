@@ -7,7 +7,14 @@ import pytest
 
 from channelfm.datasets.generate import generate
 from channelfm.datasets.recipe import DatasetRecipe
-from channelfm.datasets.sequences import FIRST_ARRIVAL, aligned, join_sequences, load_sequences
+from channelfm.datasets.sequences import (
+    FIRST_ARRIVAL,
+    advanced,
+    aligned,
+    delay_advance_s,
+    join_sequences,
+    load_sequences,
+)
 from channelfm.errors import InputError
 from channelfm.records import Channels
 
@@ -43,11 +50,16 @@ def test_tracks_become_sequences(dataset):
     power = [np.sum(np.abs(part.response) ** 2) for part in (whole, halves)]
     assert power[0] == pytest.approx(power[1], rel=1e-5)
     assert len(whole.select(np.array([0, 2]))) == 2
+    assert whole.select(np.array([0, 2])).track.tolist() == whole.track[[0, 2]].tolist()
+    assert len(set(whole.track.tolist())) == 3
+    np.testing.assert_array_equal(halves.track, np.repeat(whole.track, 2))
+    assert halves.track.dtype == np.int64
 
 
 def test_joining(dataset):
     parts = [load_sequences(dataset, split, STEPS) for split in ("train", "test")]
-    assert len(join_sequences(parts)) == 5
+    joined = join_sequences([parts[0], parts[0], parts[1]])
+    assert len(joined) == len(set(joined.track.tolist())) == 8
     with pytest.raises(InputError, match="do not join"):
         join_sequences([parts[0], load_sequences(dataset, "test", 2)])
 
@@ -111,3 +123,81 @@ def test_the_first_arrival_comes_to_its_place(delay):
 def test_one_frequency_has_no_delay():
     response = np.ones((2, 3, 1, 4, 1), np.complex64)
     assert aligned(response, np.array([3.5e9])) is response
+
+
+def test_sequences_come_unaligned_for_those_who_align_by_what_is_observed(dataset):
+    kept, frequencies = load_sequences(dataset, "train", STEPS, align=False), 3.5e9 + 1e6 * (np.arange(8) - 3.5)
+    np.testing.assert_array_equal(kept.response, dataset.load("train").grid.reshape(kept.response.shape))
+    turned = advanced(kept.response, delay_advance_s(kept.response[:, :1], np.ones(8, bool), frequencies), frequencies)
+    np.testing.assert_array_equal(turned, load_sequences(dataset, "train", STEPS).response)
+
+
+COUNT, SPACING_HZ = 64, 360e3
+TAP_S = 1 / (COUNT * SPACING_HZ)
+FREQUENCIES = 7e9 + SPACING_HZ * np.arange(COUNT)
+FIRST_TAPS = np.array([2.5, 3.3, 5.7, 9.9, 13.5])  # of five sequences; within a quarter of the axis
+
+
+@pytest.fixture(scope="module")
+def arrivals():
+    """Five sequences of 2 frames of 32 x 32 antennas: three waves each, the first of which is the strongest."""
+    rng = np.random.default_rng(0)
+    delays = (FIRST_TAPS[:, None] + np.array([0.0, 1.3, 2.9])) * TAP_S
+    waves = np.array([1.0, 0.6, 0.3])[:, None, None, None] * np.exp(2j * np.pi * rng.random((5, 3, 2, 32, 32)))
+    return np.einsum("nptrc,npf->ntrcf", waves, np.exp(-2j * np.pi * delays[..., None] * FREQUENCIES))
+
+
+def noisy(response, snr_db, seed=1):
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=response.shape) + 1j * rng.normal(size=response.shape)
+    return response + noise * np.sqrt(np.mean(np.abs(response) ** 2) / 2 * 10 ** (-snr_db / 10))
+
+
+@pytest.mark.parametrize("comb", [1, 2, 4])
+@pytest.mark.parametrize("snr_db", [0, 10, 20, np.inf])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_the_first_arrival_is_found_in_noisy_pilots(arrivals, comb, snr_db, frames):
+    mask = np.arange(COUNT) % comb == comb - 1
+    observed = np.where(mask, noisy(arrivals[:, :frames], snr_db), np.nan)
+    advance = delay_advance_s(observed, mask, FREQUENCIES)
+    clean = delay_advance_s(arrivals, np.ones(1, bool), FREQUENCIES)
+    np.testing.assert_allclose((advance - clean) / TAP_S, 0, atol=1)
+    # The rise to the first arrival is half of the window's main lobe, two taps.
+    np.testing.assert_allclose(advance / TAP_S, FIRST_TAPS - COUNT * FIRST_ARRIVAL - 1, atol=1.5)
+
+
+def test_combs_may_be_staggered_and_antennas_missing(arrivals):
+    mask = np.zeros((1, 2, 32, 1, COUNT), bool)
+    mask[:, 0, ::2, :, ::4] = mask[:, 1, ::2, :, 2::4] = True
+    advance = delay_advance_s(np.where(mask, noisy(arrivals, 10), 0), mask, FREQUENCIES)
+    clean = delay_advance_s(arrivals, np.ones(1, bool), FREQUENCIES)
+    np.testing.assert_allclose((advance - clean) / TAP_S, 0, atol=1)
+
+
+def test_a_comb_takes_the_earliest_of_the_arrivals_that_it_cannot_tell_apart(arrivals):
+    mask, quarter = np.arange(COUNT) % 4 == 0, COUNT / 4 * TAP_S
+    late = advanced(arrivals, np.full(5, -quarter), FREQUENCIES)
+    one, other = (delay_advance_s(some, mask, FREQUENCIES) for some in (arrivals, late))
+    np.testing.assert_allclose(one, other, atol=1e-3 * TAP_S)
+    whole = delay_advance_s(late, np.ones(1, bool), FREQUENCIES)
+    np.testing.assert_allclose(whole - one, quarter, atol=TAP_S)
+
+
+def test_sequences_may_be_observed_in_different_ways(arrivals):
+    mask = np.zeros((5, 1, 1, 1, COUNT), bool)
+    for number, step in enumerate((1, 2, 4, 8, COUNT)):
+        mask[number, ..., ::step] = True
+    advance = delay_advance_s(arrivals, mask, FREQUENCIES)
+    clean = delay_advance_s(arrivals, np.ones(1, bool), FREQUENCIES)
+    np.testing.assert_allclose((advance - clean)[:3] / TAP_S, 0, atol=1)
+    assert (advance[3] - clean[3]) / TAP_S == pytest.approx(-8, abs=1)  # 9.9 taps on a circle of 8
+    assert advance[4] == 0  # one subcarrier has no delay
+
+
+def test_masks_that_tell_nothing_are_refused(arrivals):
+    with pytest.raises(InputError, match="does not fit values"):
+        delay_advance_s(arrivals, np.ones(COUNT - 1, bool), FREQUENCIES)
+    mask = np.ones((5, 1, 1, 1, 1), bool)
+    mask[3] = False
+    with pytest.raises(InputError, match="nothing is observed of sequence 3"):
+        delay_advance_s(arrivals, mask, FREQUENCIES)

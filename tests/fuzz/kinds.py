@@ -22,6 +22,10 @@ from typing import Any
 
 import numpy as np
 import yaml
+from channelfm.benchmark.prediction.recipe import PredictionRecipe
+from channelfm.benchmark.predictors import find_predictors
+from channelfm.benchmark.recipe import BenchmarkRecipe
+from channelfm.learned.network import PredictorRecipe
 from map_inputs import map_inputs, read_hostile_map
 from materials import (
     ARRAY,
@@ -45,9 +49,6 @@ from mischief import PLAIN, other_array, other_bytes, other_values
 
 from channelfm.baselines import BASELINES
 from channelfm.baselines.time import SEQUENCE_BASELINES
-from channelfm.benchmark.prediction.recipe import PredictionRecipe
-from channelfm.benchmark.predictors import find_predictors
-from channelfm.benchmark.recipe import BenchmarkRecipe
 from channelfm.channels.compact import CompactPaths, compress, expand
 from channelfm.checkpoints import CONFIG, WEIGHTS, load_model, save_checkpoint
 from channelfm.config import Recipe, find_recipe, load_recipe, shipped_recipes
@@ -74,7 +75,6 @@ from channelfm.models.zoo import build
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.records import Record
 from channelfm.tasks.extrapolation import examples
-from channelfm.learned.network import PredictorRecipe
 from channelfm.tasks.prediction import prediction_examples
 from channelfm.tokens.masks import MASKS
 

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from channelfm.learned.diffusion import DiffusionPredictor
+from channelfm.learned.network import PredictorRecipe
+from channelfm.tasks.predictor import Predictor
 
 from channelfm.arrays import spherical_wave
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.models.zoo import build
-from channelfm.learned.diffusion import DiffusionPredictor
 from channelfm.tasks.extrapolation import examples
-from channelfm.learned.network import PredictorRecipe
-from channelfm.tasks.predictor import Predictor
 from channelfm.tokens.canonical import FrameRecipe
 
 OPTIONS = {"width": 16, "depth": 1, "heads": 2}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from channelfm.tasks.predictor import STRONGEST, WEAKEST, check_observation
 
 from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES
@@ -11,7 +12,6 @@ from channelfm.checkpoints import load_model
 from channelfm.errors import InputError
 from channelfm.tasks.extrapolation import examples, usable_snapshots
 from channelfm.tasks.prediction import check_past, prediction_examples
-from channelfm.tasks.predictor import STRONGEST, WEAKEST, check_observation
 from channelfm.tokens.masks import MASKS
 
 FIELD = spherical_wave(4, 6, np.array([[90.0, 20.0, -10.0], [60.0, -5.0, 9.0]]))[..., None].astype(np.complex64)

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from channelfm.learned.methods import predictor_of
+from channelfm.learned.network import PredictorRecipe
+from channelfm.tasks.predictor import Predictor, fold_frequency, unfold_frequency
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,9 +14,6 @@ from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.errors import InputError
 from channelfm.models.denoiser import Denoiser
 from channelfm.tasks.extrapolation import examples
-from channelfm.learned.methods import predictor_of
-from channelfm.learned.network import PredictorRecipe
-from channelfm.tasks.predictor import Predictor, fold_frequency, unfold_frequency
 
 METHODS = ("diffusion", "one-shot")
 

@@ -1,8 +1,8 @@
 import numpy as np
 import torch
-
 from channelfm.learned.network import PredictorRecipe
 from channelfm.learned.one_shot import OneShotPredictor
+
 from channelfm.tokens.canonical import FrameRecipe
 
 

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from channelfm.learned.methods import predictor_of, sequence_predictor_of
+from channelfm.learned.mixture import MixturePredictor
+from channelfm.learned.network import PredictorRecipe
+from channelfm.learned.sequence import SequenceDomain, SequenceNetwork
 from torch import nn
 
 from channelfm.baselines.time import SampleAndHold
 from channelfm.errors import InputError
 from channelfm.models.lwm_temporal import LWMTemporal
 from channelfm.models.mixture import LinearMixture
-from channelfm.learned.methods import predictor_of, sequence_predictor_of
-from channelfm.learned.mixture import MixturePredictor
-from channelfm.learned.network import PredictorRecipe
 from channelfm.tasks.prediction import SequencePredictor, prediction_examples
-from channelfm.learned.sequence import SequenceDomain, SequenceNetwork
 
 EVERYTHING = np.ones((1, 1, 1, 1, 1), np.bool_)
 

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
+from channelfm.learned.methods import predictor_of
+from channelfm.learned.network import PredictorRecipe
 
 from channelfm.arrays import UPA
 from channelfm.checkpoints import load_model, save_checkpoint
 from channelfm.errors import InputError
 from channelfm.models.zoo import build
-from channelfm.learned.methods import predictor_of
-from channelfm.learned.network import PredictorRecipe
 
 RECIPE = PredictorRecipe(
     name="wavefield", method="wavefield", model="wavefield-small", sampler={"data_consistency": False}

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from channelfm.learned.network import PredictorRecipe
 
 from channelfm.arrays import UPA, spherical_wave
 from channelfm.channels.compact import compress
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.records import Paths
-from channelfm.learned.network import PredictorRecipe
 from channelfm.units import SPEED_OF_LIGHT
 
 CARRIER_HZ = 7e9

@@ -5,10 +5,10 @@ import os
 import numpy as np
 import pytest
 import torch
+from channelfm.pretraining.batches import draw_examples, draw_mask, draw_size, in_frame, sample_weights
 
 from channelfm.errors import InputError
 from channelfm.pretraining import feed as feed_module
-from channelfm.pretraining.batches import draw_examples, draw_mask, draw_size, in_frame, sample_weights
 from channelfm.pretraining.feed import feed, prepare
 from channelfm.pretraining.source import ArraySource, PathSource, SourceRecipe
 

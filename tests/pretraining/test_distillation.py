@@ -3,10 +3,10 @@ from itertools import pairwise
 
 import pytest
 import torch
+from channelfm.pretraining.batches import Batch
 
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe, levels, sample, sampling_steps, step_target
 from channelfm.errors import InputError
-from channelfm.pretraining.batches import Batch
 from channelfm.pretraining.distillation import Teacher, distillation_loss, student_steps
 
 RECIPE = DiffusionRecipe(prediction="sample")

@@ -5,6 +5,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from channelfm.pretraining.sequence_recipe import MixtureObjective, SequenceObjective
+from channelfm.pretraining.sequences import SequenceSource, draw_sequences, sequence_loss
 from pydantic import ValidationError
 
 from channelfm.checkpoints import load_model, load_reconstructor, load_sequence_model
@@ -12,8 +14,6 @@ from channelfm.errors import InputError
 from channelfm.pretraining import mixture
 from channelfm.pretraining.loop import StoppedError, pretrain_from
 from channelfm.pretraining.recipe import PretrainRecipe
-from channelfm.pretraining.sequence_recipe import MixtureObjective, SequenceObjective
-from channelfm.pretraining.sequences import SequenceSource, draw_sequences, sequence_loss
 from channelfm.tasks.prediction import prediction_examples
 from channelfm.tokens.sequence_masks import hidden_tokens
 

@@ -1,0 +1,133 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import yaml
+from channelfm.benchmark.links import describe_storage, load_links, spread, training_channels, typical_link
+from channelfm.benchmark.recipe import SetRecipe
+
+from channelfm.datasets.generate import Workforce, generate
+from channelfm.errors import InputError
+
+
+def links_of(dataset, most=100, **changes):
+    return load_links(SetRecipe(dataset=str(dataset.folder), **changes), most, progress=False)
+
+
+def test_all_links_of_a_split_with_their_labels(tiny_dataset):
+    links = links_of(tiny_dataset)
+    whole = tiny_dataset.load("test")
+    reached = np.flatnonzero(whole.has_path)
+    assert np.array_equal(links.channels.grid, whole.select(reached).grid)
+    assert links.left_out + len(reached) == len(whole) == 12
+    assert links.scenes == ("first", "second")
+    assert np.array_equal(
+        links.path_count, np.concatenate([p.path_count for _, p in tiny_dataset.paths("test")])[reached]
+    )
+
+
+def test_what_storing_paths_has_cost_is_known_of_each_link(tiny_dataset):
+    links = links_of(tiny_dataset, most=5)
+    whole = np.concatenate([paths.error_db for _, paths in tiny_dataset.paths("test")])
+    assert len(links.stored_error_db) == 5
+    assert np.isin(links.stored_error_db, whole).all()
+    assert links.stored_error_db.max() < -50
+    assert f"(worst {links.stored_error_db.max():.1f})" in describe_storage(links)
+    for unknown in (None, np.full(5, np.nan)):
+        assert describe_storage(dataclasses.replace(links, stored_error_db=unknown)) == ""
+
+
+def test_at_most_so_many_evenly_spaced_and_no_more_are_read(tiny_dataset, monkeypatch):
+    asked = []
+    batch = type(tiny_dataset.samples("test")).batch
+    monkeypatch.setattr(
+        "channelfm.datasets.samples.Samples.batch", lambda self, numbers: asked.append(numbers) or batch(self, numbers)
+    )
+    links = links_of(tiny_dataset, most=3)
+    assert len(links.channels) == len(links.channels.response) == 3
+    assert len(np.concatenate(asked)) == 3
+    assert spread(np.arange(10), 4).tolist() == [0, 3, 6, 9]
+
+
+def test_links_are_kept_by_sight_paths_and_scene(tiny_dataset):
+    everything = links_of(tiny_dataset)
+    most = int(everything.path_count.max())
+    richest = links_of(tiny_dataset, keep={"more_paths_than": most - 1})
+    assert (richest.path_count == most).all()
+    assert len(richest.channels) == (everything.path_count == most).sum()
+    seen = links_of(tiny_dataset, keep={"line_of_sight": True})
+    assert seen.channels.line_of_sight.all()
+    assert len(seen.channels) == everything.channels.line_of_sight.sum()
+    second = links_of(tiny_dataset, scene="second")
+    assert second.scenes == ("second",)
+    assert 0 < len(second.channels) < len(everything.channels)
+
+
+def test_a_sub_array_is_the_middle_of_the_whole_one(tiny_dataset):
+    whole, middle = links_of(tiny_dataset), links_of(tiny_dataset, array=(4, 6))
+    assert (middle.array.rows, middle.array.cols, middle.channels.rows, middle.channels.cols) == (4, 6, 4, 6)
+    assert np.allclose(middle.channels.grid, whole.channels.grid[:, 2:6, 1:7], rtol=1e-4, atol=1e-10)
+    near = middle.channels.distance_m < middle.array.rayleigh_distance_m
+    assert np.array_equal(middle.channels.near_field, near)
+    assert middle.identity != whole.identity
+
+
+def test_groups_part_the_links(tiny_dataset):
+    links = links_of(tiny_dataset)
+    count = len(links.channels)
+    groups = {name: int(members.sum()) for name, members in links.groups().items()}
+    assert groups["all"] == count
+    for pair in (("near", "far"), ("los", "nlos"), ("few", "rich")):
+        assert sum(groups.get(name, 0) for name in pair) == count
+    assert sum(size for name, size in groups.items() if "-" in name) == count
+    assert all(groups.values())
+    unknown = dataclasses.replace(links, path_count=None)
+    assert set(unknown.groups()) <= {"all", "near", "far", "los", "nlos"}
+
+
+def test_what_links_are_named_and_lie_in_changes_no_number(tiny_dataset):
+    assert links_of(tiny_dataset, name="a").identity == links_of(tiny_dataset, name="b").identity
+    assert links_of(tiny_dataset, 3).identity != links_of(tiny_dataset, 2).identity
+
+
+def test_training_channels_are_of_the_measured_array(tiny_dataset):
+    links = links_of(tiny_dataset, array=(4, 6))
+    assert training_channels(links, (4, 6), 2).shape == (2, 4, 6, 1)
+    whole = links_of(tiny_dataset)
+    train = tiny_dataset.load("train")
+    assert np.array_equal(training_channels(whole, None, 100), train.select(train.has_path).grid)
+
+
+def test_the_typical_link_is_a_near_one_with_a_path(make_channels):
+    channels = make_channels(snapshots=20)
+    chosen = typical_link(channels)
+    assert channels.near_field[chosen]
+    far = dataclasses.replace(channels, near_field=np.zeros(20, bool))
+    assert (far.distance_m < far.distance_m[typical_link(far)]).sum() == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"split": "val"}, "no split 'val'; it has: train, test"),
+        ({"scene": "third"}, "no scene 'third'; it has: first, second"),
+        ({"keep": {"more_paths_than": 900}}, "none of the 12 links.*loosen 'keep'"),
+        ({"array": (16, 8)}, "array"),
+        ({"array": (8, 8), "keep": {"line_of_sight": True, "more_paths_than": 900}}, "none of the 12"),
+    ],
+)
+def test_bad_sets_are_refused(tiny_dataset, changes, words):
+    with pytest.raises(InputError, match=words):
+        links_of(tiny_dataset, **changes)
+
+
+def test_stored_responses_have_no_paths_to_choose_by(tmp_path, tiny_dataset):
+    recipe = yaml.safe_load((tiny_dataset.folder.parent / "tiny.yaml").read_text())
+    recipe |= {"channel": {"storage": "complex64"}, "scenes": recipe["scenes"][:1]}
+    recipe["array"] = {"rows": 2, "cols": 2}
+    (tmp_path / "plain.yaml").write_text(yaml.safe_dump(recipe))
+    plain = generate(tmp_path / "plain.yaml", tmp_path / "plain", progress=False, workforce=Workforce(processes=1))
+    assert links_of(plain).path_count is None
+    for changes in ({"array": (2, 1)}, {"keep": {"more_paths_than": 1}}):
+        with pytest.raises(InputError, match=r"storage=paths"):
+            links_of(plain, **changes)

@@ -1,0 +1,62 @@
+"""Benchmarks whose data ship with the package run without maps; what lies in their folders comes first."""
+
+import pytest
+from channelfm.benchmark import links
+from channelfm.benchmark.links import describe_data, open_set
+from channelfm.benchmark.prediction.recipe import PredictionRecipe
+from channelfm.benchmark.recipe import BenchmarkRecipe, DataRecipe
+
+from channelfm.config import load_recipe
+from channelfm.datasets import DatasetRecipe
+from channelfm.datasets.packaged import packaged_folder
+
+SHIPPED = [
+    *load_recipe(BenchmarkRecipe, "bench-extrapolation").sets,
+    *load_recipe(BenchmarkRecipe, "bench-generalisation").sets,
+    *load_recipe(PredictionRecipe, "bench-prediction").quickened().sets,
+]
+EASY = SHIPPED[0]
+
+
+@pytest.fixture(autouse=True)
+def made(tmp_path, monkeypatch) -> list[str]:
+    """The folders in which a data set would have been made; an empty folder to stand in."""
+    asked: list[str] = []
+
+    def generate(recipe: str, out: str, progress: bool) -> None:
+        asked.append(out)
+        raise RuntimeError("no maps here")
+
+    monkeypatch.setattr(links, "generate", generate)
+    monkeypatch.chdir(tmp_path)
+    return asked
+
+
+@pytest.mark.parametrize("settings", SHIPPED, ids=lambda settings: settings.name)
+def test_the_data_of_a_benchmark_ship_with_the_package(settings: DataRecipe, made: list[str]) -> None:
+    dataset = open_set(settings)
+    assert dataset.folder == packaged_folder(str(settings.data_recipe))
+    assert dataset.manifest.is_whole(settings.split)
+    assert describe_data(dataset).startswith(f"{settings.data_recipe}, packaged, ")
+    assert not made
+
+
+def test_what_lies_in_the_folder_comes_first(tmp_path, made: list[str]) -> None:
+    (tmp_path / EASY.dataset).mkdir(parents=True)
+    with pytest.raises(RuntimeError, match="no maps here"):
+        open_set(EASY)
+    assert made == [EASY.dataset]
+
+
+def test_a_split_that_is_not_whole_is_made(made: list[str]) -> None:
+    with pytest.raises(RuntimeError, match="no maps here"):
+        open_set(EASY.model_copy(update={"split": "train"}))
+    assert made == [EASY.dataset]
+
+
+def test_data_of_another_recipe_are_made(monkeypatch, made: list[str]) -> None:
+    other = load_recipe(DatasetRecipe, str(EASY.data_recipe), ["seed=12345"])
+    monkeypatch.setattr(links, "load_recipe", lambda *_: other)
+    with pytest.raises(RuntimeError, match="no maps here"):
+        open_set(EASY)
+    assert made == [EASY.dataset]
