@@ -23,7 +23,7 @@ from channelfm.benchmark.links import describe_array
 from channelfm.benchmark.predictors import check_names, find_predictors
 from channelfm.benchmark.report import ReportContent, write_report
 from channelfm.benchmark.run import Results, evaluate, versions, write_results
-from channelfm.checkpoints import load_reconstructor
+from channelfm.checkpoints import load_model
 from channelfm.config import Recipe, load_recipe
 from channelfm.datasets.dataset import Dataset
 from channelfm.datasets.generate import generate, identity, runnable
@@ -87,7 +87,7 @@ def run_demo(
     model_key = _key(settings.pretraining.content_hash(), dataset.manifest.content_hash())
     checkpoint = _train(settings, dataset, out / f"model-{model_key}", tell)
     spacing = dataset.array().spacing_wavelengths
-    model = load_reconstructor(checkpoint, spacing_wavelengths=spacing)
+    model = load_model(checkpoint, spacing_wavelengths=spacing)
     entries = find_predictors(settings.evaluation.predictors)
     predictors = [*(entry.load(spacing) for entry in entries), model]
     check_names([predictor.name for predictor in predictors])

@@ -9,7 +9,7 @@ import torch
 
 from channelfm.datasets.blocks import join_blocks, link_blocks, spread
 from channelfm.datasets.dataset import Dataset
-from channelfm.datasets.sequences import join_sequences, load_sequences
+from channelfm.datasets.sequences import aligned, sequence_blocks
 from channelfm.datasets.storage import PathChannels
 from channelfm.errors import InputError
 from channelfm.observation import Complex
@@ -82,8 +82,9 @@ def validation_grid(datasets: Sequence[Dataset], count: int) -> Complex:
 
 
 def _sequences(datasets: Sequence[Dataset], split: str, frames: int) -> Complex:
-    """The sequences of a split of one or several data sets, in order."""
-    return join_sequences([load_sequences(dataset, split, frames) for dataset in datasets]).response
+    """The sequences of a split of one or several data sets, in order, aligned in delay."""
+    blocks = join_blocks([sequence_blocks(dataset, split, frames)[0] for dataset in datasets])
+    return aligned(blocks.channel, blocks.grid.frequencies_hz)
 
 
 def _holds_paths(dataset: Dataset, split: str) -> bool:

@@ -113,7 +113,7 @@ def _predicted(recipe: PretrainRecipe, response: Complex) -> Predicted:
         snr_db = None if generator.random() < objective.noiseless else float(generator.uniform(*objective.snr_db))
         case = Past(snr_db, int(generator.choice(objective.combs)))
         task = prediction_of(context, (objective.horizon,))
-        blocks = sequence_blocks(response[start : start + _PREDICTED_AT_ONCE])
+        blocks = aligned_blocks(response[start : start + _PREDICTED_AT_ONCE])
         asked = task.examples(blocks, case, int(generator.integers(2**31)))
         past, mask = asked.observation.values[:, :context], asked.observation.mask[:, :context]
         guesses, noise = mixture_input(candidates, past, mask, objective.horizon)
@@ -216,7 +216,7 @@ def _entries(tokens: Bool, shape: Sequence[int], patch: tuple[int, int]) -> Bool
     return tokens.repeat(patch[0], axis=1).repeat(patch[1], axis=2)[:, : shape[1], : shape[2]]
 
 
-def sequence_blocks(response: Complex) -> Blocks:
+def aligned_blocks(response: Complex) -> Blocks:
     """Aligned sequences complex64 [N, T, row, col, F], of which nothing else is known, as blocks."""
     _, frames, rows, cols, frequencies = response.shape
     grid = Grid(UPA(rows, cols, NOMINAL_HZ), np.arange(float(frames)), NOMINAL_HZ + np.arange(float(frequencies)))

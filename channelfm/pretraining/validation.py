@@ -12,7 +12,7 @@ from channelfm.learned.estimator import estimator_of
 from channelfm.metrics import bounded_db
 from channelfm.observation import Complex, usable_snapshots
 from channelfm.pretraining.recipe import MixtureObjective, PretrainRecipe, SequenceObjective
-from channelfm.pretraining.sequence_views import prediction_of, sequence_blocks
+from channelfm.pretraining.sequence_views import aligned_blocks, prediction_of
 from channelfm.pretraining.source import spacing_of, spread_evenly
 from channelfm.tasks.base import Task
 from channelfm.tasks.extrapolation import Extrapolation
@@ -54,7 +54,7 @@ def _sequences(recipe: PretrainRecipe, sequences: Complex) -> tuple[Task, Blocks
     assert isinstance(objective, SequenceObjective | MixtureObjective)
     horizon = min(objective.horizon, frames - 1)
     context = min(_CONTEXT, frames - horizon)
-    return prediction_of(context, tuple(sorted({1, horizon})), (None, _SNR_DB)), sequence_blocks(sequences)
+    return prediction_of(context, tuple(sorted({1, horizon})), (None, _SNR_DB)), aligned_blocks(sequences)
 
 
 def _label(case: Any, name: str) -> str:

@@ -19,9 +19,10 @@ from torch import Tensor
 from channelfm.diffusion import draw_steps
 from channelfm.errors import InputError
 from channelfm.learned.domains import enter_frame
-from channelfm.learned.recipe import DiffusionModel, OneShotModel
+from channelfm.learned.recipe import DiffusionModel, OneShotModel, WavefieldModel
 from channelfm.models.wavefield import Wavefield, normalized_waves
 from channelfm.pretraining.source import Source, SourceRecipe, View, spacing_of
+from channelfm.tokens.canonical import FrameRecipe
 from channelfm.tokens.masks import MASKS
 from channelfm.waves.greedy import FoundWaves
 
@@ -113,9 +114,8 @@ def draw_examples(source: Source, recipe: PretrainRecipe, step: int, numbers: ra
         for axis in (1, 2):
             flip = _stacked([g.random() < 0.5 for g in generators], device)[:, None, None]
             channel = torch.where(flip, channel.flip(axis), channel)
-    if (
-        getattr(getattr(recipe.predictor, "frame", None), "kind", None) == "raw"
-    ):  # the canonical frame takes the phase out
+    if not isinstance(recipe.predictor, WavefieldModel) and frame_of(recipe).kind == "raw":
+        # the canonical frame takes the phase out
         phase = _stacked([2 * np.pi * g.random() for g in generators], device).float()
         channel = channel * torch.polar(torch.ones_like(phase), phase)[:, None, None]
     mask = torch.from_numpy(np.stack([draw_mask(recipe, size, g) for g in generators])).to(device)
@@ -132,8 +132,7 @@ def masked_views(source: Source, recipe: PretrainRecipe, step: int, numbers: ran
 def in_frame(examples: Examples, recipe: PretrainRecipe) -> FrameBatch:
     """Move examples into the recipe's frame, which is found from what was received alone, as in use."""
     model = recipe.predictor
-    assert isinstance(model, DiffusionModel | OneShotModel)
-    inside = enter_frame(examples.received, examples.mask, model.frame)
+    inside = enter_frame(examples.received, examples.mask, frame_of(recipe))
     clean = inside.place(examples.channel)
     heard = examples.received.abs().amax((1, 2)) > 0
     steps = torch.zeros_like(examples.uniform, dtype=torch.int64)
@@ -164,6 +163,12 @@ def wavefield_views(
         weight=(received.abs().amax((1, 2)) > 0).float(),
         **normalized_waves(received, examples.mask, most, spacing_of(recipe))._asdict(),
     )
+
+
+def frame_of(recipe: PretrainRecipe) -> FrameRecipe:
+    """The frame that a recipe trains in."""
+    assert isinstance(recipe.predictor, DiffusionModel | OneShotModel)
+    return recipe.predictor.frame
 
 
 def sample_weights(clean: Tensor) -> Tensor:
