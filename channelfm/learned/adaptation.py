@@ -141,13 +141,14 @@ class Adapted:
             parts.append((inside.known, inside.seen, inside.taken_out()))
         known, where, taken_out = (torch.cat(part) for part in zip(*parts, strict=True))
         samples = len(known) // len(observation)
-        known, where, taken_out = (part.unflatten(0, (-1, samples)) for part in (known, where, taken_out))
+        known, where, taken_out = (part.reshape(-1, samples, *part.shape[1:]) for part in (known, where, taken_out))
         return _Inputs(known, where, taken_out.mean(1))
 
     def _tokens(self, inputs: _Inputs, links: NDArray[np.int64]) -> Tensor:
         """Tokens [n, samples * token, width] of some links."""
         known, seen = (part[links].flatten(0, 1) for part in inputs[:2])
-        return self._encoder.tokens(known, seen).unflatten(0, (len(links), -1)).flatten(1, 2)
+        tokens = self._encoder.tokens(known, seen)
+        return tokens.reshape(len(links), -1, tokens.shape[2])
 
     @torch.no_grad()
     def _all_tokens(self, inputs: _Inputs) -> Tensor:

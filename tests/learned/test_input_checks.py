@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from channelfm.tasks.predictor import STRONGEST, WEAKEST, check_observation
 
 from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES
 from channelfm.baselines.time import SEQUENCE_BASELINES
 from channelfm.checkpoints import load_model
 from channelfm.errors import InputError
-from channelfm.tasks.extrapolation import examples, usable_snapshots
-from channelfm.tasks.prediction import check_past, prediction_examples
+from channelfm.estimator import check_observation, check_past
+from channelfm.observation import STRONGEST, WEAKEST, usable_snapshots
 from channelfm.tokens.masks import MASKS
 
 FIELD = spherical_wave(4, 6, np.array([[90.0, 20.0, -10.0], [60.0, -5.0, 9.0]]))[..., None].astype(np.complex64)
@@ -92,41 +91,6 @@ def test_silence_and_no_sample_at_all_pass():
 @pytest.mark.parametrize("horizon", [1.5, 0, -3, "2", None, True, np.nan])
 def test_horizons_that_are_none(horizon):
     refused(lambda: SEQUENCE_BASELINES["sample-and-hold"]().predict(PAST, ALL, horizon), "horizon = .*whole number")
-    refused(lambda: prediction_examples(PAST, 2, horizon), "horizon = .*whole number")
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"context": 1.0}, "context = 1.0"),
-        ({"comb": 0}, "comb = 0"),
-        ({"seed": -1}, "seed = -1"),
-        ({"snr_db": np.nan}, "snr_db = nan"),
-        ({"snr_db": "10"}, "snr_db = 10"),
-        ({"sequences": PAST * 1e30}, "amplitudes"),
-        ({"sequences": PAST[:, :, :0]}, "none of them empty"),
-        ({"sequences": "x"}, "sequences holds"),
-    ],
-)
-def test_sequences_that_are_none(changes, words):
-    refused(lambda: prediction_examples(**({"sequences": PAST, "context": 2, "horizon": 2} | changes)), words)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"grid": FIELD[:, :0]}, "none of them empty"),
-        ({"grid": FIELD.real}, "give complex"),
-        ({"grid": "x"}, "channels holds"),
-        ({"ratio": "x"}, "mask ratio holds"),
-        ({"ratio": np.nan}, "mask ratio nan"),
-        ({"kind": "holes"}, "use one of"),
-        ({"seed": 1.5}, "seed = 1.5"),
-        ({"snr_db": np.inf}, "snr_db = inf"),
-    ],
-)
-def test_examples_of_what_is_none(changes, words):
-    refused(lambda: examples(**({"grid": FIELD, "ratio": 0.5} | changes)), words)
 
 
 def test_channels_may_be_tensors():

@@ -1,16 +1,14 @@
 import numpy as np
 import pytest
-from channelfm.learned.methods import predictor_of
-from channelfm.learned.network import PredictorRecipe
 
 from channelfm.arrays import UPA
 from channelfm.checkpoints import load_model, save_checkpoint
 from channelfm.errors import InputError
+from channelfm.learned.estimator import estimator_of
+from channelfm.learned.recipe import WavefieldModel
 from channelfm.models.zoo import build
 
-RECIPE = PredictorRecipe(
-    name="wavefield", method="wavefield", model="wavefield-small", sampler={"data_consistency": False}
-)
+RECIPE = WavefieldModel(sampler={"data_consistency": False})
 
 
 def one_source(rows=16, cols=12, spacing=0.5, distance_m=3.0):
@@ -40,7 +38,7 @@ def test_it_filters_noise_at_observed_antennas():
     generator = np.random.default_rng(1)
     noise = generator.standard_normal((*truth.shape, 2)) @ np.array([1, 1j])
     noisy = (truth + 0.1 * np.abs(truth).mean() * noise).astype(np.complex64)
-    answer = predictor_of(build("wavefield-small"), RECIPE).predict(np.where(mask, noisy, 0), mask)
+    answer = estimator_of(build("wavefield-small"), RECIPE).predict(np.where(mask, noisy, 0), mask)
     assert not np.array_equal(answer[mask], noisy[mask])
     assert nmse_db(answer, truth) < -20
 
@@ -48,4 +46,4 @@ def test_it_filters_noise_at_observed_antennas():
 def test_it_has_no_features_to_give():
     truth, _ = one_source()
     with pytest.raises(InputError, match="no tokens"):
-        predictor_of(build("wavefield-small"), RECIPE).embed(truth)
+        estimator_of(build("wavefield-small"), RECIPE).embed(truth)

@@ -1,33 +1,29 @@
-"""What holds for every method: the same tests for all of METHODS that any network of the zoo can serve."""
+"""What holds for every method: the same tests for all METHODS that ask a denoiser."""
 
 import numpy as np
 import pytest
 import torch
-from channelfm.learned.methods import predictor_of
-from channelfm.learned.network import PredictorRecipe
-from channelfm.tasks.predictor import Predictor, fold_frequency, unfold_frequency
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from channelfm.arrays import spherical_wave
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.errors import InputError
+from channelfm.estimator import Estimator
+from channelfm.learned.estimator import estimator_of
+from channelfm.learned.recipe import DiffusionModel, OneShotModel
 from channelfm.models.denoiser import Denoiser
-from channelfm.tasks.extrapolation import examples
 
-METHODS = ("diffusion", "one-shot")
+METHODS = {
+    "diffusion": DiffusionModel(diffusion=DiffusionRecipe(prediction="sample"), sampler=SamplerRecipe(steps=2)),
+    "one-shot": OneShotModel(),
+    "generator": OneShotModel(latent=True),
+}
 
 
 def predictor(method, **values):
     torch.manual_seed(0)
     network = Denoiser(width=16, depth=1, heads=2)
     torch.nn.init.normal_(network.project.weight, std=0.02)
-    return predictor_of(network, recipe(method, **values))
-
-
-def recipe(method, **values):
-    usual = {"diffusion": DiffusionRecipe(prediction="sample"), "sampler": SamplerRecipe(steps=2), "method": method}
-    return PredictorRecipe(**(usual | values))
+    return estimator_of(network, METHODS[method].model_copy(update=values))
 
 
 def channels(count=5, rows=8, cols=8, frequencies=2):
@@ -39,11 +35,11 @@ def channels(count=5, rows=8, cols=8, frequencies=2):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("rows", "cols"), [(8, 8), (1, 12), (6, 5)])
-def test_observed_antennas_keep_their_values(method, rows, cols):
-    task = examples(channels(rows=rows, cols=cols), 0.5)
+def test_observed_antennas_keep_their_values(method, rows, cols, hide):
+    task = hide(channels(rows=rows, cols=cols), 0.5)
     model = predictor(method)
     result = model.predict(task.observed, task.mask)
-    assert isinstance(model, Predictor)
+    assert isinstance(model, Estimator)
     assert result.shape == task.target.shape
     assert result.dtype == np.complex64
     assert np.isfinite(result).all()
@@ -52,9 +48,10 @@ def test_observed_antennas_keep_their_values(method, rows, cols):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_without_data_consistency_the_network_has_the_last_word(method):
-    task = examples(channels(), 0.5)
-    free = predictor(method, sampler=SamplerRecipe(steps=2, data_consistency=False))
+def test_without_data_consistency_the_network_has_the_last_word(method, hide):
+    task = hide(channels(), 0.5)
+    sampler = METHODS[method].sampler.model_copy(update={"data_consistency": False})
+    free = predictor(method, sampler=sampler)
     result = free.predict(task.observed, task.mask)
     assert (np.abs(result - task.target)[np.broadcast_to(task.mask, result.shape)] > 0).all()
 
@@ -68,8 +65,8 @@ def test_everything_observed_is_returned_as_it_is(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_link_without_a_path_is_answered_with_zeros(method):
-    task = examples(channels(), 0.5)
+def test_a_link_without_a_path_is_answered_with_zeros(method, hide):
+    task = hide(channels(), 0.5)
     model = predictor(method)
     usual = model.predict(task.observed, task.mask)
     nothing = task.observed.copy()
@@ -81,9 +78,9 @@ def test_a_link_without_a_path_is_answered_with_zeros(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_prediction_does_not_depend_on_the_batch(method):
-    task = examples(channels(), 0.5)
-    model = predictor(method, latent=True)
+def test_prediction_does_not_depend_on_the_batch(method, hide):
+    task = hide(channels(), 0.5)
+    model = predictor(method)
     whole = model.predict(task.observed, task.mask)
     model.batch_size = 3
     np.testing.assert_allclose(model.predict(task.observed, task.mask), whole, atol=1e-9)
@@ -91,16 +88,16 @@ def test_prediction_does_not_depend_on_the_batch(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_scale_of_the_channel_carries_over(method):
-    task = examples(channels(), 0.5)
+def test_scale_of_the_channel_carries_over(method, hide):
+    task = hide(channels(), 0.5)
     model = predictor(method)
     small, large = model.predict(task.observed, task.mask), model.predict(1000 * task.observed, task.mask)
     np.testing.assert_allclose(large, 1000 * small, atol=2e-4 * np.abs(large).max())
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_network_in_bfloat16(method):
-    task = examples(channels(), 0.5)
+def test_a_network_in_bfloat16(method, hide):
+    task = hide(channels(), 0.5)
     model = predictor(method)
     exact = model.predict(task.observed, task.mask)
     model.network.to(torch.bfloat16)
@@ -131,8 +128,8 @@ def test_bad_input(method):
             model.predict(observed, mask)
 
 
-def test_what_is_hidden_has_no_influence_not_even_nan():
-    task = examples(channels(), 0.5)
+def test_what_is_hidden_has_no_influence_not_even_nan(hide):
+    task = hide(channels(), 0.5)
     model = predictor("one-shot")
     odd = np.where(task.mask, task.observed, np.complex64(complex("nan")))
     np.testing.assert_array_equal(model.predict(odd, task.mask), model.predict(task.observed, task.mask))
@@ -156,17 +153,18 @@ def test_embed(method):
 
 def test_a_network_without_tokens_has_no_features():
     with pytest.raises(InputError, match="no tokens"):
-        predictor_of(torch.nn.Linear(1, 1), recipe("one-shot")).embed(channels())
+        estimator_of(torch.nn.Linear(1, 1), METHODS["one-shot"]).embed(channels())
 
 
-def test_a_method_that_does_not_exist():
-    with pytest.raises(InputError, match="one-shot"):
-        predictor_of(torch.nn.Linear(1, 1), PredictorRecipe.model_construct(method="guess"))
-
-
-@settings(max_examples=25, deadline=None)
-@given(shape=st.tuples(*[st.integers(1, 4)] * 4))
-def test_folding_is_inverted(shape):
-    grid = np.arange(np.prod(shape)).reshape(shape).astype(np.complex64)
-    assert np.array_equal(fold_frequency(grid)[-1], grid[-1, :, :, -1])
-    assert np.array_equal(unfold_frequency(fold_frequency(grid), shape[3]), grid)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_network_in_training_stays_in_training_and_shares_its_weights(method, hide):
+    task = hide(channels(), 0.5)
+    network = Denoiser(width=16, depth=1, heads=2).train()
+    model = estimator_of(network, METHODS[method])
+    before = model.predict(task.observed, task.mask)
+    model.embed(task.target)
+    assert all(module.training for module in network.modules())
+    assert not any(module.training for module in model.network.modules())
+    torch.nn.init.normal_(network.project.weight, std=0.2)  # as a step of training changes it
+    assert not np.array_equal(model.predict(task.observed, task.mask), before)
+    assert all(parameter.requires_grad for parameter in network.parameters())

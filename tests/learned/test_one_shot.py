@@ -1,9 +1,11 @@
 import numpy as np
 import torch
-from channelfm.learned.network import PredictorRecipe
-from channelfm.learned.one_shot import OneShotPredictor
 
+from channelfm.learned.estimator import OneShotEstimator
+from channelfm.learned.recipe import OneShotModel
 from channelfm.tokens.canonical import FrameRecipe
+
+ASKED = []
 
 
 class Recorder(torch.nn.Module):
@@ -12,10 +14,9 @@ class Recorder(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.asked = []
 
     def forward(self, noisy, step, observed, mask):
-        self.asked.append((noisy, step, observed, mask))
+        ASKED.append((noisy, step, observed, mask))
         return noisy + 1
 
 
@@ -29,10 +30,10 @@ def observation():
 
 def test_the_network_is_asked_once_at_step_0_from_nothing():
     observed, mask = observation()
-    recipe = PredictorRecipe(method="one-shot", frame=FrameRecipe(kind="raw"))
-    network = Recorder()
-    result = OneShotPredictor(network, recipe).predict(observed, mask)
-    ((noisy, step, known, seen),) = network.asked
+    recipe = OneShotModel(frame=FrameRecipe(kind="raw"))
+    ASKED.clear()
+    result = OneShotEstimator(Recorder(), recipe).predict(observed, mask)
+    ((noisy, step, known, seen),) = ASKED
     assert not noisy.any()
     assert step.tolist() == [0, 0, 0]
     assert np.array_equal(seen.numpy(), mask[..., 0])
@@ -51,10 +52,10 @@ def test_a_generator_is_given_noise_that_the_seed_fixes():
     observed, mask = observation()
     asked = []
     for seed in (1, 1, 2):
-        network = Recorder()
-        recipe = PredictorRecipe(method="one-shot", latent=True, noise_seed=seed)
-        OneShotPredictor(network, recipe).predict(observed, mask)
-        asked.append(network.asked[0][0])
+        ASKED.clear()
+        recipe = OneShotModel(latent=True, noise_seed=seed)
+        OneShotEstimator(Recorder(), recipe).predict(observed, mask)
+        asked.append(ASKED[0][0])
     assert torch.equal(asked[0], asked[1])
     assert not torch.equal(asked[0], asked[2])
     assert torch.equal(asked[0][0], asked[0][2])  # the same for every sample, whatever the batch
