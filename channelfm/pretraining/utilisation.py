@@ -52,9 +52,13 @@ class _Counted(Learner):
 @contextmanager
 def plain_kernels() -> Iterator[None]:
     """Attention and recurrence by matrix products, which the counter knows."""
-    mkldnn, cudnn = torch.backends.mkldnn, torch.backends.cudnn
-    with sdpa_kernel(SDPBackend.MATH), mkldnn.flags(enabled=False), cudnn.flags(enabled=False):
-        yield
+    mkldnn = torch.backends.mkldnn
+    (before, *_) = mkldnn.set_flags(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        mkldnn.set_flags(before)
 
 
 def step_flops(learner: Learner, batch: Batch) -> float:

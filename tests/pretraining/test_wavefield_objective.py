@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from channelfm.pretraining.wavefield import WavefieldBatch, wavefield_loss
 
 from channelfm.pretraining.feed import prepare
 from channelfm.pretraining.loop import pretrain
-from channelfm.pretraining.objectives import fresh_networks
+from channelfm.pretraining.objectives import fresh_networks, wavefield_loss
 from channelfm.pretraining.source import ArraySource
+from channelfm.pretraining.views import WavefieldBatch
 
 WAVEFIELD = {
     "objective": {"kind": "wavefield"},

@@ -1,16 +1,16 @@
-"""Batches: where their random numbers come from, what noise, masks and weights they have."""
+"""Views of links: where their random numbers come from, what noise, masks and weights they have."""
 
 import os
 
 import numpy as np
 import pytest
 import torch
-from channelfm.pretraining.batches import draw_examples, draw_mask, draw_size, in_frame, sample_weights
 
 from channelfm.errors import InputError
 from channelfm.pretraining import feed as feed_module
 from channelfm.pretraining.feed import feed, prepare
 from channelfm.pretraining.source import ArraySource, PathSource, SourceRecipe
+from channelfm.pretraining.views import draw_examples, draw_mask, draw_size, in_frame, sample_weights
 
 CPU = torch.device("cpu")
 RICH = {

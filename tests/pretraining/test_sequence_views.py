@@ -5,19 +5,19 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from channelfm.pretraining.sequence_recipe import MixtureObjective, SequenceObjective
-from channelfm.pretraining.sequences import SequenceSource, draw_sequences, sequence_loss
 from pydantic import ValidationError
 
-from channelfm.checkpoints import load_model, load_reconstructor, load_sequence_model
+from channelfm.checkpoints import load_model
 from channelfm.errors import InputError
-from channelfm.pretraining import mixture
+from channelfm.pretraining import sequence_views as views
 from channelfm.pretraining.loop import StoppedError, pretrain_from
-from channelfm.pretraining.recipe import PretrainRecipe
-from channelfm.tasks.prediction import prediction_examples
+from channelfm.pretraining.objectives import sequence_loss
+from channelfm.pretraining.recipe import MixtureObjective, PretrainRecipe, SequenceObjective
+from channelfm.pretraining.source import SequenceSource
 from channelfm.tokens.sequence_masks import hidden_tokens
 
 CPU = torch.device("cpu")
+EVERYTHING = np.ones((1, 1, 1, 1, 1), bool)
 NOTHING = np.zeros((0, 8, 1, 4, 8), np.complex64)
 
 
@@ -41,7 +41,7 @@ def recipe():
 
 
 def batch_of(recipe, sequences, step=0, numbers=range(3)):
-    return draw_sequences(SequenceSource(sequences), recipe, step, numbers, CPU)
+    return views.sequence_views(SequenceSource(sequences), recipe, step, numbers, CPU)
 
 
 @pytest.mark.parametrize("kind", ["random", "rect", "tube", "comb"])
@@ -133,10 +133,7 @@ def test_every_sequence_network_trains_and_predicts(wave_sequences, recipe, tmp_
     sequences = wave_sequences(6)
     folder = pretrain_from(settings, SequenceSource(sequences), sequences[:2], tmp_path / "run")
     predictor = load_model(folder)
-    case = prediction_examples(sequences, 6, 2)
-    assert predictor.predict(case.past, case.mask, 2).shape == case.future.shape
-    with pytest.raises(InputError, match="predicts sequences"):
-        load_reconstructor(folder)
+    assert predictor.predict(sequences[:, :6], EVERYTHING, 2).shape == sequences[:, 6:8].shape
 
 
 def test_a_stopped_run_ends_with_the_same_bytes(wave_sequences, recipe, tmp_path):
@@ -153,7 +150,7 @@ def test_a_bidirectional_network_is_tuned_as_a_causal_one(wave_sequences, recipe
     source = SequenceSource(wave_sequences(6))
     first = pretrain_from(recipe(), source, NOTHING, tmp_path / "first")
     causal = recipe(predictor={"model_options": {"causal": True}}).model_copy(update={"start_from": str(first)})
-    tuned = load_sequence_model(pretrain_from(causal, source, NOTHING, tmp_path / "tuned"))
+    tuned = load_model(pretrain_from(causal, source, NOTHING, tmp_path / "tuned"))
     assert tuned.network.causal
 
 
@@ -162,7 +159,7 @@ def test_a_pretrained_network_gets_a_feedback_head(wave_sequences, recipe, tmp_p
     first = pretrain_from(recipe(), source, NOTHING, tmp_path / "first")
     headed = recipe("lwm-temporal-small-feedback", mask_kinds={"estimate": 1.0})
     folder = pretrain_from(headed.model_copy(update={"start_from": str(first)}), source, NOTHING, tmp_path / "headed")
-    assert load_sequence_model(folder).network.feedback.bits == 2
+    assert load_model(folder).network.feedback.bits == 2
     other = recipe("gru-small").model_copy(update={"start_from": str(first)})
     with pytest.raises(InputError, match="do not fit"):
         pretrain_from(other, source, NOTHING, tmp_path / "other")
@@ -197,12 +194,12 @@ def mixture_recipe():
 
 def test_a_mixture_learns_whom_to_believe(wave_sequences, mixture_recipe, tmp_path):
     sequences = wave_sequences(24)
-    source = mixture.MixtureSource(mixture_recipe, sequences)
+    source = views.MixtureSource(mixture_recipe, sequences)
     assert len(source) == 2 * len(sequences)
-    model = load_sequence_model(pretrain_from(mixture_recipe, source, sequences[:4], tmp_path / "run"))
-    case = prediction_examples(wave_sequences(12, seed=5), 6, 2)
+    model = load_model(pretrain_from(mixture_recipe, source, sequences[:4], tmp_path / "run"))
+    unseen = wave_sequences(12, seed=5)
     error = [
-        np.mean(np.sum(np.abs(predictor.predict(case.past, case.mask, 2) - case.future) ** 2, axis=(2, 3, 4)))
+        np.mean(np.sum(np.abs(predictor.predict(unseen[:, :6], EVERYTHING, 2) - unseen[:, 6:8]) ** 2, axis=(2, 3, 4)))
         for predictor in (model, *model.candidates)
     ]
     assert error[0] < 0.01 * max(error[1:])
@@ -210,25 +207,25 @@ def test_a_mixture_learns_whom_to_believe(wave_sequences, mixture_recipe, tmp_pa
 
 def test_a_finished_mixture_asks_its_candidates_no_more(wave_sequences, mixture_recipe, tmp_path, monkeypatch):
     sequences, recipe = wave_sequences(8), mixture_recipe.model_copy(update={"steps": 1})
-    first = pretrain_from(recipe, mixture.MixtureSource(recipe, sequences), NOTHING, tmp_path / "run")
-    sent = pickle.loads(pickle.dumps(mixture.MixtureSource(recipe, sequences)))
+    first = pretrain_from(recipe, views.MixtureSource(recipe, sequences), NOTHING, tmp_path / "run")
+    sent = pickle.loads(pickle.dumps(views.MixtureSource(recipe, sequences)))
 
     def refuse(*_):
         raise AssertionError("predicted again")
 
-    monkeypatch.setattr(mixture, "_predicted", refuse)
-    assert pretrain_from(recipe, mixture.MixtureSource(recipe, sequences), NOTHING, tmp_path / "run") == first
+    monkeypatch.setattr(views, "_predicted", refuse)
+    assert pretrain_from(recipe, views.MixtureSource(recipe, sequences), NOTHING, tmp_path / "run") == first
     assert len(sent.predicted.target) == len(sent) == 16
 
 
 def test_a_mixture_of_unknown_candidates(wave_sequences, mixture_recipe, tmp_path):
     sequences = wave_sequences(8)
     recipe = mixture_recipe.model_copy(update={"steps": 1})
-    folder = pretrain_from(recipe, mixture.MixtureSource(recipe, sequences), NOTHING, tmp_path / "run")
+    folder = pretrain_from(recipe, views.MixtureSource(recipe, sequences), NOTHING, tmp_path / "run")
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("- ar-shared", "- crystal-ball", 1))
     with pytest.raises(InputError, match="crystal-ball"):
-        load_sequence_model(folder)
+        load_model(folder)
 
 
 def test_mixture_defaults_are_the_benchmark_s():
