@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.datasets.blocks import Blocks, scene_names, snapshot_grid, storage_labels
+from channelfm.datasets.blocks import Blocks, scene_names, snapshot_grid, storage_errors
 from channelfm.datasets.dataset import Dataset
 from channelfm.errors import InputError
 from channelfm.records import Channels
@@ -95,7 +95,7 @@ def sequence_blocks(dataset: Dataset, split: str, frames: int, scene: str | None
     """The sequences of :func:`load_sequences`, not aligned in delay, with the labels of their first frames, and the
     number of sequences that are left out. Times start at 0. Raises what that does."""
     channels = dataset.load(split, scene)
-    names, (counts, errors) = scene_names(dataset, split), storage_labels(dataset, split)
+    names, errors = scene_names(dataset, split), storage_errors(dataset, split)
     numbers = np.flatnonzero(names == scene) if scene else np.arange(len(names))
     starts = _starts(channels, frames, f"{dataset.folder}, split '{split}'")
     rows = starts[:, None] + np.arange(frames)
@@ -109,7 +109,6 @@ def sequence_blocks(dataset: Dataset, split: str, frames: int, scene: str | None
         dataclasses.replace(channels, response=channels.response[:, :0]).select(starts),
         dataclasses.replace(grid, times_s=channels.times_s[rows[0]] - channels.times_s[starts[0]]),
         names[numbers[starts]],
-        None if counts is None else counts[numbers[starts]],
         None if errors is None else errors[numbers[starts]],
     )
     return blocks, int((~complete).sum())

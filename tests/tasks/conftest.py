@@ -46,7 +46,8 @@ def sight_blocks():
         gains[1:, direct] *= 0.05
         channel = np.einsum("kn,knrc->nrc", gains, waves)[:, None, :, :, None].astype(np.complex64)
         found = unlabelled(channel, Grid(UPA(rows, cols, 7e9), np.zeros(1), np.array([7e9])))
-        labels = dataclasses.replace(found.labels, line_of_sight=direct, near_field=~direct)
-        return dataclasses.replace(found, labels=labels, path_count=np.where(direct, 3, 9))
+        counts = np.where(direct, 3, 9).astype(np.int32)
+        labels = dataclasses.replace(found.labels, line_of_sight=direct, near_field=~direct, path_count=counts)
+        return dataclasses.replace(found, labels=labels)
 
     return make
