@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class _Counted(Learner):
 @contextmanager
 def plain_kernels() -> Iterator[None]:
     """Attention and recurrence by matrix products, which the counter knows."""
-    mkldnn = torch.backends.mkldnn
+    mkldnn: Any = torch.backends.mkldnn
     (before, *_) = mkldnn.set_flags(False)
     try:
         with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
@@ -66,7 +67,7 @@ def step_flops(learner: Learner, batch: Batch) -> float:
     counted, few = _Counted(learner), batch.first(_COUNTED)
     with plain_kernels(), FlopCounterMode(display=False) as counter:
         OBJECTIVES[learner.recipe.objective.kind].step(counted, few)
-    return counter.get_total_flops() * len(batch) / len(few)
+    return float(counter.get_total_flops()) * len(batch) / len(few)
 
 
 @lru_cache(maxsize=8)
