@@ -26,7 +26,7 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 from channelfm import __version__
-from channelfm.baselines.time import sequence_baselines
+from channelfm.baselines import sequence_baselines
 from channelfm.config import Recipe, brief, parse_recipe
 from channelfm.errors import InputError, IntegrityError
 from channelfm.files import write_atomically

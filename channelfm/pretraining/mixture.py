@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor, nn
 
-from channelfm.baselines.time import sequence_baselines
+from channelfm.baselines import sequence_baselines
 from channelfm.learned.mixture import MixturePredictor, mixture_input
 from channelfm.pretraining.sequence_recipe import MixtureObjective
 from channelfm.pretraining.sequences import fingerprint_of, score_prediction
