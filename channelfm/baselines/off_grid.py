@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from channelfm.baselines.samples import FieldEstimator
+from channelfm.observation import Complex
+from channelfm.waves.bounds import SphericalWaves
 from channelfm.waves.fit import EDGE_PARAMETERS, Fit, GainBasis, Waves, refine, with_best_degree
 from channelfm.waves.gathered import Gathered, energies
 from channelfm.waves.geometry import coordinates
@@ -123,6 +127,44 @@ class OffGrid(FieldEstimator):
         settled = refine(thin, waves, basis, _SETTLING_STEPS)
         grown = refine(thin, with_best_degree(thin, settled.waves, basis), basis, _GROWTH_STEPS)
         return grown if thin.projection is not None else _with_edge(thin, settled, grown, basis)
+
+
+def fitted_waves(
+    channel: Complex, spacing_wavelengths: float, most: int = 10
+) -> tuple[SphericalWaves, NDArray[np.float64]]:
+    """At most ``most`` waves that clean channels complex64 [N, row, col] consist of, for bounds, and the share float64
+    [N] of each channel's energy that they leave out.
+
+    Waves are found as the off-grid estimate finds them and refitted with a constant gain each. So they leave out gains
+    that vary over the array, edges of shadows, paths beyond ``most``, and all that is diffuse: where the share is not
+    far below :func:`channelfm.waves.bounds.field_bound` of them, that bound is not one of the channel. A channel of
+    zeros has no wave.
+    """
+    parts = torch.split(torch.from_numpy(channel), OffGrid.samples_at_once)
+    found = [_constant_waves(part, spacing_wavelengths, most) for part in parts]
+    sources, gains, left = (torch.cat(columns).numpy() for columns in zip(*found, strict=True))
+    return SphericalWaves(sources, gains), left
+
+
+@torch.inference_mode()
+def _constant_waves(channel: Tensor, spacing: float, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Sources float64 [N, most, 3], gains complex128 [N, most] and the share left out [N]."""
+    count, rows, cols = channel.shape
+    scale = (energies(channel.flatten(1)) / (rows * cols)).sqrt()[:, None, None]
+    observation = Gathered.entries(channel / scale.clamp_min(1e-150), torch.ones_like(channel.real).bool(), spacing)
+    basis = GainBasis.of_array(rows, cols, spacing)
+    sources = torch.zeros(count, most, 3, dtype=torch.float64)
+    gains, left = sources[..., 0] + 0j, torch.zeros(count, dtype=torch.float64)
+    heard = torch.nonzero(scale[:, 0, 0] > 0)[:, 0]
+    for members, grown in OffGrid(max_waves=most)._grow(observation.select(heard), basis) if len(heard) else ():
+        part, waves = observation.select(heard[members]), Waves.none(len(members))
+        for wave in range(grown.waves.count):
+            waves = waves.joined(grown.waves.sources[:, wave])
+        fit = refine(part, waves, replace(basis, exponents=((0, 0),)), _SETTLING_STEPS + _FINAL_STEPS)
+        sources[heard[members], : waves.count] = fit.waves.sources
+        gains[heard[members], : waves.count] = fit.gains[..., 0] * scale[heard[members], 0]
+        left[heard[members]] = fit.cost / energies(part.field)
+    return sources, gains, left
 
 
 def _expected(observation: Gathered, possible: Alternatives, basis: GainBasis) -> Tensor:
