@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from channelfm.baselines.time import sequence_baselines
+from channelfm.baselines import sequence_baselines
 from channelfm.config import Recipe
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.errors import InputError
