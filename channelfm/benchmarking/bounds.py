@@ -39,8 +39,9 @@ class FittedWaves:
     def misfit(self) -> Float:
         """What the waves leave of every link's channel, relative to its energy, float64 [N]."""
         left = np.empty(len(self._field))
+        _, rows, cols = self._field.shape
         for link, field in enumerate(self._field.astype(np.complex128)):
-            wave = wave_of(torch.from_numpy(self.waves.sources[link]), *field.shape, self._spacing).numpy()
+            wave = wave_of(torch.from_numpy(self.waves.sources[link]), rows, cols, self._spacing).numpy()
             rest = field.ravel() - self.waves.gains[link] @ wave.reshape(len(wave), -1)
             left[link] = np.sum(np.abs(rest) ** 2) / np.sum(np.abs(field) ** 2)
         return left
