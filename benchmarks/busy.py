@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 
 from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES
-from channelfm.baselines import BASELINES
 from channelfm.config import load_recipe
 from channelfm.pretraining.feed import prepare
 from channelfm.pretraining.learner import Learner

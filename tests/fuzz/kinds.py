@@ -48,7 +48,6 @@ from materials import (
 from mischief import PLAIN, other_array, other_bytes, other_values
 
 from channelfm.baselines import BASELINES
-from channelfm.baselines import BASELINES
 from channelfm.channels.compact import CompactPaths, compress, expand
 from channelfm.checkpoints import CONFIG, WEIGHTS, load_model, save_checkpoint
 from channelfm.config import Recipe, find_recipe, load_recipe, shipped_recipes

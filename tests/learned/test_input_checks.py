@@ -6,7 +6,6 @@ import torch
 
 from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES
-from channelfm.baselines import BASELINES
 from channelfm.checkpoints import load_model
 from channelfm.errors import InputError
 from channelfm.estimator import check_observation, check_past
