@@ -5,13 +5,14 @@ import pytest
 from channelfm.benchmarking.entries import BASELINES, find_entries
 from channelfm.checkpoints import CONFIG, WEIGHTS, packaged_models, save_checkpoint
 from channelfm.errors import ChannelfmError, InputError
+from channelfm.learned.recipe import DiffusionModel
 from channelfm.models.zoo import build
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "checkpoint"
-    return save_checkpoint(folder, build("cddim-tiny"), PredictorRecipe(name="mine", model="cddim-tiny"), {})
+    return save_checkpoint(folder, build("cddim-tiny"), DiffusionModel(name="mine", model="cddim-tiny"), {})
 
 
 def test_all_of_a_kind_by_one_word():
@@ -35,7 +36,7 @@ def test_a_checkpoint_is_known_by_its_weights(checkpoint, tmp_path):
     assert find_entries([str(checkpoint)]) == [entry]
     other = build("cddim-tiny")
     next(other.parameters()).data += 1.0
-    changed = save_checkpoint(tmp_path / "other", other, PredictorRecipe(name="mine", model="cddim-tiny"), {})
+    changed = save_checkpoint(tmp_path / "other", other, DiffusionModel(name="mine", model="cddim-tiny"), {})
     assert find_entries([str(changed)])[0].identity != entry.identity
     assert entry.identity != find_entries(["zero-filling"])[0].identity
 
