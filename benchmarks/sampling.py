@@ -27,13 +27,12 @@ from torch import Tensor, nn
 
 from channelfm.benchmarking.recipe import SetRecipe
 from channelfm.benchmarking.sets import load_set
-from channelfm.checkpoints import load_reconstructor, packaged_models
+from channelfm.checkpoints import load_model, packaged_models
 from channelfm.datasets.blocks import Blocks
 from channelfm.diffusion import SamplerRecipe
 from channelfm.errors import ChannelfmError, InputError
 from channelfm.estimator import Examples
-from channelfm.learned.methods import predictor_of
-from channelfm.learned.network import NetworkPredictor
+from channelfm.learned.estimator import DiffusionEstimator, device_of
 from channelfm.metrics import bootstrap_interval, bounded_db, nmse, summary
 from channelfm.tasks import Extrapolation
 from channelfm.tasks.observing import Partial
@@ -86,21 +85,19 @@ def main() -> int:
     return 0
 
 
-def _diffusion_model(name: str, device: str) -> NetworkPredictor:
+def _diffusion_model(name: str, device: str) -> DiffusionEstimator:
     if name == DEFAULT_MODEL and name not in packaged_models():
         raise InputError(
             f"'{name}' is not packaged with this version: train one with 'channelfm pretrain' and give its folder, "
             "--model runs/.../checkpoint"
         )
-    model = load_reconstructor(name, device)
-    if model.recipe.method != "diffusion":
-        raise InputError(
-            f"{name} is used by method '{model.recipe.method}', which has no steps: give a diffusion model"
-        )
+    model = load_model(name, device)
+    if not isinstance(model, DiffusionEstimator):
+        raise InputError(f"{name} is not asked step by step: give a diffusion model")
     return model
 
 
-def _measure(models: dict[str, NetworkPredictor], options: argparse.Namespace) -> Iterator[Row]:
+def _measure(models: dict[str, DiffusionEstimator], options: argparse.Namespace) -> Iterator[Row]:
     """Rows of all arrays, mask ratios, models, samplers and numbers of steps, printed as they come."""
     numbers: tuple[int, ...] = QUICK_STEPS if options.quick else STEPS
     base = models[options.model]
@@ -118,7 +115,7 @@ def _measure(models: dict[str, NetworkPredictor], options: argparse.Namespace) -
             for count in steps:
                 chosen = SamplerRecipe(sampler=sampler, steps=count, data_consistency=held)
                 recipe = models[name].recipe.model_copy(update={"sampler": chosen})
-                yield _printed(_row(predictor_of(models[name].network, recipe), case, name, conditions))
+                yield _printed(_row(DiffusionEstimator(models[name].network, recipe), case, name, conditions))
 
 
 def _links(options: argparse.Namespace, side: int) -> Blocks:
@@ -127,20 +124,20 @@ def _links(options: argparse.Namespace, side: int) -> Blocks:
     return load_set(SetRecipe(dataset=options.data, split="val", array=(side, side)), None, count).blocks
 
 
-def _alone(model: NetworkPredictor) -> NetworkPredictor:
+def _alone(model: DiffusionEstimator) -> DiffusionEstimator:
     diffusion = model.recipe.diffusion.model_copy(update={"prediction": "sample"})
     recipe = model.recipe.model_copy(update={"diffusion": diffusion, "sampler": SamplerRecipe(steps=1)})
-    return predictor_of(Nothing().to(model.device), recipe)
+    return DiffusionEstimator(Nothing().to(device_of(model.network)), recipe)
 
 
-def _row(predictor: NetworkPredictor, case: Examples, name: str, conditions: Row) -> Row:
+def _row(estimator: DiffusionEstimator, case: Examples, name: str, conditions: Row) -> Row:
     """One measurement; a first call that is not timed warms up."""
-    sampler = predictor.recipe.sampler
-    network = not isinstance(predictor.network, Nothing)
-    predictor.estimate(case.only(slice(0, 2)).observation)
+    sampler = estimator.recipe.sampler
+    network = not isinstance(estimator.network, Nothing)
+    estimator.estimate(case.only(slice(0, 2)).observation)
     start = time.perf_counter()
     parts = [
-        predictor.estimate(case.only(slice(first, first + BATCH)).observation)
+        estimator.estimate(case.only(slice(first, first + BATCH)).observation)
         for first in range(0, len(case.target), BATCH)
     ]
     seconds = time.perf_counter() - start

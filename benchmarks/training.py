@@ -32,13 +32,14 @@ import torch
 from channelfm import mobility, scenes
 from channelfm.arrays import UPA
 from channelfm.channels import compress
-from channelfm.pretraining.batches import draw_examples, in_frame
+from channelfm.pretraining.feed import prepare
+from channelfm.pretraining.learner import Learner, launch, rate_factor
 from channelfm.pretraining.loop import HISTORY, pretrain_from
 from channelfm.pretraining.objectives import diffusion_loss, fresh_networks
 from channelfm.pretraining.recipe import PretrainRecipe
-from channelfm.pretraining.schedule import rate_factor
 from channelfm.pretraining.source import PathSource
-from channelfm.pretraining.utilisation import matmul_peak, sample_flops
+from channelfm.pretraining.utilisation import matmul_peak, step_flops
+from channelfm.pretraining.views import masked_views
 from channelfm.tracing import trace
 
 ARRAY = UPA(64, 64, 7e9, (0.0, 0.0, 60.0))
@@ -71,7 +72,8 @@ def main() -> None:
             if not (options.quick and "compile" in how):
                 works[f"ours, {name}"] = _ours, recipe.model_copy(update=how), SHORT
         rows = {name: _apart(source, *work) for name, work in works.items()}
-        flops = sample_flops(recipe, (side, side)) or 0.0
+        learner, few = Learner(launch(recipe), recipe, fresh_networks(recipe)), range(4)
+        flops = step_flops(learner, prepare(source, recipe, 0, few)) / len(few)
         for name, row in rows.items():
             assert np.isclose(row["loss"], rows["plain PyTorch"]["loss"], rtol=1e-2), (name, row)
             times = row["samples_per_s"] / rows["plain PyTorch"]["samples_per_s"]
@@ -134,7 +136,7 @@ def _rival(source: PathSource, recipe: PretrainRecipe) -> dict[str, float]:
     for step in range(recipe.steps):
         if step == recipe.steps // 2:
             begin, losses = time.perf_counter(), []
-        batch = in_frame(draw_examples(source, recipe, step, range(recipe.batch_size), CPU), recipe)
+        batch = masked_views(source, recipe, step, range(recipe.batch_size), CPU)
         batch.weight.div_(batch.weight.mean())
         loss = diffusion_loss(network, recipe, batch)
         optimizer.zero_grad()

@@ -1,11 +1,12 @@
 """Checkpoints: a folder with weights, configuration and provenance, whole or not at all.
 
 ``model.safetensors``   weights, as the network's state dict
-``config.yaml``         format version, predictor recipe, SHA-256 of the weights, provenance (recipe, data, versions)
+``config.yaml``         format version, the model's recipe, SHA-256 of the weights, provenance (recipe, data, versions)
 ``README.md``           the card, for people; checkpoints that ship with the package have one
 
 Nothing in the first two depends on the clock or on the machine's paths, so that the same run writes the same bytes.
-A checkpoint of another package version loads as long as its format is the same.
+A checkpoint of another package version loads if its format is the same or format 1, in which recipes had the fields
+of all methods.
 """
 
 from __future__ import annotations
@@ -26,18 +27,17 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 from channelfm import __version__
-from channelfm.baselines.time import sequence_baselines
 from channelfm.config import Recipe, brief, parse_recipe
 from channelfm.errors import InputError, IntegrityError
 from channelfm.files import write_atomically
-from channelfm.learned.methods import MIXTURE, SEQUENCE, predictor_of, sequence_predictor_of
-from channelfm.learned.mixture import MixturePredictor
-from channelfm.learned.network import NetworkPredictor, PredictorRecipe
-from channelfm.learned.sequence import SequenceNetwork
-from channelfm.models.zoo import build
+from channelfm.learned.estimator import Model, estimator_of
+from channelfm.learned.recipe import (
+    ModelRecipe,
+    from_format_1,
+)
 from channelfm.plain import read_yaml
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
 CARD = "README.md"
@@ -49,7 +49,7 @@ class CheckpointConfig(Recipe):
     """What ``config.yaml`` holds. ``provenance`` is free text about where the weights come from."""
 
     format: int
-    predictor: PredictorRecipe
+    predictor: ModelRecipe
     weights_sha256: str
     provenance: dict[str, Any] = Field(default_factory=dict)
 
@@ -57,7 +57,7 @@ class CheckpointConfig(Recipe):
 def save_checkpoint(
     folder: str | Path,
     network: nn.Module,
-    predictor: PredictorRecipe,
+    predictor: ModelRecipe,
     provenance: dict[str, Any],
     dtype: torch.dtype | None = None,
 ) -> Path:
@@ -103,8 +103,8 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, CheckpointConfig]:
     except SafetensorError as error:
         raise IntegrityError(f"{path}: not a whole safetensors file ({error}); write it again") from error
     with torch.device("meta"):  # so that a wrong size costs no memory
-        _check_tensors(path, state, build(config.predictor.model, **config.predictor.model_options).state_dict())
-    network = build(config.predictor.model, **config.predictor.model_options)
+        _check_tensors(path, state, config.predictor.network().state_dict())
+    network = config.predictor.network()
     network.load_state_dict(state)
     return network.eval(), config
 
@@ -118,11 +118,16 @@ def read_config(folder: str | Path) -> CheckpointConfig:
         values = read_yaml(path)
     except ValueError as error:
         raise IntegrityError(f"{path}: not valid YAML ({error}); write the checkpoint again") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        found = values.get("format") if isinstance(values, dict) else None
+    found = values.get("format") if isinstance(values, dict) else None
+    if found not in (1, FORMAT):
         raise InputError(
-            f"{path}: checkpoint format {brief(found)}, this version reads {FORMAT}; pretrain again or update"
+            f"{path}: checkpoint format {brief(found)}, this version reads 1 and {FORMAT}; pretrain again or update"
         )
+    if found == 1 and isinstance(values.get("predictor"), dict):
+        try:
+            values |= {"predictor": from_format_1(values["predictor"]), "format": FORMAT}
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
     return parse_recipe(CheckpointConfig, values, str(path))
 
 
@@ -131,50 +136,20 @@ def packaged_models() -> list[str]:
     return sorted(folder.parent.name for folder in _PACKAGED.glob(f"*/{CONFIG}"))
 
 
-def predicts_sequences(name_or_path: str | Path) -> bool:
-    """Whether a checkpoint predicts sequences (else it reconstructs channels); raises as :func:`load_model` does."""
-    return read_config(checkpoint_folder(name_or_path)).predictor.method in (SEQUENCE, MIXTURE)
-
-
-def load_model(
-    name_or_path: str | Path, device: str = "cpu", spacing_wavelengths: float | None = None
-) -> NetworkPredictor | SequenceNetwork | MixturePredictor:
-    """A ready Predictor or SequencePredictor from a packaged checkpoint's name, or the path of a checkpoint or a run.
-
-    See :func:`load_reconstructor` for ``spacing_wavelengths``, which sequence models do without.
-    """
-    if predicts_sequences(name_or_path):
-        return load_sequence_model(name_or_path, device)
-    return load_reconstructor(name_or_path, device, spacing_wavelengths)
-
-
-def load_sequence_model(name_or_path: str | Path, device: str = "cpu") -> SequenceNetwork | MixturePredictor:
-    """A ready SequencePredictor from a packaged checkpoint's name, or the path of a checkpoint or a run.
-
-    Raises InputError that lists what is available for a name that is neither, and for a model of another kind.
-    """
-    network, config = load_checkpoint(checkpoint_folder(name_or_path))
-    recipe = config.predictor
-    if recipe.method == MIXTURE:
-        return MixturePredictor(recipe.name, network.to(device), sequence_baselines(recipe.candidates))
-    return sequence_predictor_of(network.to(device), recipe)
-
-
-def load_reconstructor(
-    name_or_path: str | Path, device: str = "cpu", spacing_wavelengths: float | None = None
-) -> NetworkPredictor:
-    """A ready Predictor from a packaged checkpoint's name, or the path of a checkpoint or a run.
+def load_model(name_or_path: str | Path, device: str = "cpu", spacing_wavelengths: float | None = None) -> Model:
+    """A ready estimator from a packaged checkpoint's name, or the path of a checkpoint or a run.
 
     ``spacing_wavelengths`` is the element spacing where ``predict`` is not told any, in wavelengths of the array's own
-    carrier. A Predictor is given no carrier and needs none: spherical waves depend on lengths in wavelengths only, so
-    that the spacing is all that can be wrong.
+    carrier. A model is given no carrier and needs none: spherical waves depend on lengths in wavelengths only, so that
+    the spacing is all that can be wrong. Models that predict sequences do without. Those are
+    :class:`channelfm.estimator.SequenceEstimator`; ``read_config(checkpoint_folder(name)).predictor.of_sequences``
+    tells so without the weights.
 
-    Raises InputError that lists what is available for a name that is neither, for a model of sequences, and for a
-    raw-frame checkpoint at a spacing that differs from training's by more than 1 %.
+    Raises InputError that lists what is available for a name that is neither, and for a raw-frame checkpoint at a
+    spacing that differs from training's by more than 1 %.
     """
     network, config = load_checkpoint(checkpoint_folder(name_or_path))
-    recipe = config.predictor
-    return predictor_of(network.to(device), recipe, spacing_wavelengths=spacing_wavelengths)
+    return estimator_of(network.to(device), config.predictor, spacing_wavelengths)
 
 
 def write_card(
@@ -274,23 +249,18 @@ def _heading(folder: Path, network: nn.Module, config: CheckpointConfig) -> str:
     count = sum(weight.numel() for weight in network.parameters())
     megabytes = (folder / WEIGHTS).stat().st_size / 1e6
     recipe = config.predictor
-    frame = "raw frame" if recipe.frame.kind == "raw" else f"canonical frame, waves: {recipe.frame.waves}"
     purpose = "Reconstructs the channel of a whole antenna array from the antennas that were observed."
-    if recipe.method == MIXTURE:
-        frame = f"candidates {', '.join(recipe.candidates)}"
-    elif recipe.method == SEQUENCE:
-        frame = f"{recipe.sequence.kind} frames" + (", bins turned" if recipe.sequence.turned else "")
-    if recipe.method in (MIXTURE, SEQUENCE):
+    if recipe.of_sequences:
         purpose = "Predicts the frames that follow a sequence of channel frames."
     return (
-        f"# {folder.name}\n\nNetwork `{recipe.model}`, method `{recipe.method}`, {frame}; {count:,} parameters, "
-        f"{megabytes:.1f} MB. {purpose}\nSHA-256 of the weights: `{config.weights_sha256}`"
+        f"# {folder.name}\n\nNetwork `{recipe.model}`, method `{recipe.method}`, {recipe.sees}; "
+        f"{count:,} parameters, {megabytes:.1f} MB. {purpose}\nSHA-256 of the weights: `{config.weights_sha256}`"
     )
 
 
 def _use(config: CheckpointConfig) -> str:
     """How a model is asked, a line of Python."""
-    if config.predictor.method in (MIXTURE, SEQUENCE):
+    if config.predictor.of_sequences:
         return "future = model.predict(past, mask, horizon=8)  # complex64 [sequence, frame, row, column, frequency]"
     return "channels = model.predict(observed, mask)  # complex64 [snapshot, row, column, frequency]"
 

@@ -85,7 +85,7 @@ def run_demo(
     methods = sorted({shard.method for shard in dataset.manifest.shards})
     about = {
         "data set": f"{dataset.folder.name}: {len(dataset)} links, traced by: {', '.join(methods)}",
-        "model": f"{training.predictor.model}, {training.predictor.frame.kind} frame",
+        "model": f"{training.predictor.model}, {training.predictor.sees}",
         "training": f"{len(dataset.load('train'))} links, {training.steps} steps of {training.batch_size}",
     }
     results = measure(_evaluation(settings, dataset, checkpoint), out, progress, about)

@@ -72,6 +72,11 @@ class Operator(Record, ABC):
     def shape(self, grid: Grid) -> tuple[int, ...]:
         """Shape of one link's measurements; InputError where the operator does not fit the grid."""
 
+    @property
+    @abstractmethod
+    def count(self) -> int | None:
+        """Of how many links it is; None where all links are measured alike."""
+
     def _parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         arrays, plain = super()._parts()
         return arrays, plain | {"operator": type(self).__name__}
@@ -108,8 +113,14 @@ class Entries(Operator):
 
     def shape(self, grid: Grid) -> tuple[int, ...]:
         """See :class:`Operator`."""
-        _check_broadcast("mask", self.mask.shape[1:], grid.shape)
+        if any(found not in (1, whole) for found, whole in zip(self.mask.shape[1:], grid.shape, strict=True)):
+            raise InputError(f"mask of {self.mask.shape[1:]} for one link does not fit the grid of {grid.shape}")
         return grid.shape
+
+    @property
+    def count(self) -> int | None:
+        """See :class:`Operator`."""
+        return len(self.mask) if len(self.mask) > 1 else None
 
 
 class Combining(Operator):
@@ -131,7 +142,7 @@ class Combining(Operator):
         flat = channel.reshape(*channel.shape[:2], -1, channel.shape[-1])
         measured = np.empty((*channel.shape[:2], self.size[0], channel.shape[-1]), np.complex64)
         for link, part in enumerate(flat):
-            measured[link] = self._rows(link).conj() @ part
+            measured[link] = (self._rows(link) @ part.conj()).conj()  # the weights are the larger of the two
         return measured
 
     def adjoint(self, values: Complex) -> Complex:
@@ -166,12 +177,18 @@ class Combined(Combining):
 
     def weights_of(self, link: int) -> Complex:
         """See :class:`Combining`."""
-        return self.weights[link if len(self.weights) > 1 else 0]
+        weights: Complex = self.weights[link if len(self.weights) > 1 else 0]
+        return weights
 
     @property
     def size(self) -> tuple[int, int, int]:
         """See :class:`Combining`."""
         return self.weights.shape[1], self.weights.shape[2], self.weights.shape[3]
+
+    @property
+    def count(self) -> int | None:
+        """See :class:`Operator`."""
+        return len(self.weights) if len(self.weights) > 1 else None
 
     def select(self, index: Any) -> Combined:
         """See :class:`Operator`."""
@@ -202,13 +219,18 @@ class RandomlyCombined(Combining):
     def weights_of(self, link: int) -> Complex:
         """See :class:`Combining`."""
         generator = np.random.default_rng((self.seed, int(self.links[link]), *b"weights"))
-        phases = generator.integers(4, size=self.size, dtype=np.uint8)
-        return np.asarray(_PHASES[phases] / np.sqrt(self.rows * self.cols), dtype=np.complex64)
+        phases = (_PHASES / np.sqrt(self.rows * self.cols)).astype(np.complex64)
+        return np.asarray(phases[generator.integers(4, size=self.size, dtype=np.uint8)])
 
     @property
     def size(self) -> tuple[int, int, int]:
         """See :class:`Combining`."""
         return self.measurements, self.rows, self.cols
+
+    @property
+    def count(self) -> int | None:
+        """See :class:`Operator`."""
+        return len(self.links)
 
     def select(self, index: Any) -> RandomlyCombined:
         """See :class:`Operator`."""
@@ -264,7 +286,10 @@ class Observation(Record):
                 f"values have shape {self.values.shape} and type {self.values.dtype}: give complex of [link, "
                 f"{', '.join(map(str, wanted))}]"
             )
-        if self.noise is not None and not (self.noise.shape == (len(self),) and (self.noise >= 0).all()):
+        if self.operator.count not in (None, len(self)):
+            raise InputError(f"the operator measures {self.operator.count} links, and the values are of {len(self)}")
+        told = np.zeros(len(self)) if self.noise is None else self.noise
+        if told.shape != (len(self),) or not (told >= 0).all() or not all_finite(told):
             raise InputError("noise: give one power of at least 0 for each link, or None")
         check_amplitudes(self.values, "observed")
 
@@ -321,11 +346,6 @@ def broadcast_mask(mask: Bool, observed: NDArray[Any], axes: str) -> Bool:
         raise InputError(
             f"mask of shape {given.shape} does not broadcast to observed {observed.shape}: give bool {axes}"
         ) from error
-
-
-def _check_broadcast(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    if any(found not in (1, whole) for found, whole in zip(shape, wanted, strict=True)):
-        raise InputError(f"{name} of {shape} for one link does not fit the grid of {wanted}")
 
 
 def usable_snapshots(grid: Complex) -> Complex:

@@ -349,7 +349,9 @@ class Channels(Record):
     ``response`` complex64 [S, antenna, F], zero where ``has_path`` is False; ``frequencies_hz`` float64 [F].
     Labels: ``positions_m``, ``velocities_mps`` float64 [S, 3]; ``times_s`` [S]; ``track`` int32 [S];
     ``line_of_sight``, ``near_field``, ``has_path`` bool [S]; ``distance_m``, ``azimuth_rad``, ``elevation_rad``
-    float64 [S], of the user in the array's frame.
+    float64 [S], of the user in the array's frame. ``path_count`` int32 [S]: paths of each snapshot, without the weakest
+    (:func:`channelfm.channels.strongest.count_paths`); None where it is not known: stochastic and imported channels,
+    and files from before it was kept.
     """
 
     response: Complex
@@ -368,6 +370,7 @@ class Channels(Record):
     cols: int
     carrier_hz: float
     spacing_wavelengths: float = 0.5
+    path_count: Int | None = None
 
     axes: ClassVar[dict[str, str]] = {
         "response": "complex S A F",
@@ -388,11 +391,19 @@ class Channels(Record):
         """See :meth:`Record.check`; labels may be unknown (NaN)."""
         super().check()
         _check_finite(self, "response")
+        if self.path_count is not None:
+            check_axes(vars(self), {"times_s": "float S", "path_count": "int S"})
         if not ((self.frequencies_hz > 0) & (self.frequencies_hz <= HIGHEST_HZ)).all():  # nor NaN
             raise ValueError(f"'frequencies_hz' holds values that are not between 0 and {HIGHEST_HZ:g}")
         elements, antennas = self.rows * self.cols, self.response.shape[1]
         if min(self.rows, self.cols) < 1 or antennas not in (0, elements, 2 * elements):
             raise ValueError(f"{antennas} antennas do not fit {self.rows} x {self.cols} elements")
+
+    def _parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        arrays, plain = super()._parts()
+        if self.path_count is None:  # such records have the bytes that they had before it was kept
+            del plain["path_count"]
+        return arrays, plain
 
     def __len__(self) -> int:
         return len(self.times_s)

@@ -20,6 +20,7 @@ share_cores()  # as the command line does, before NumPy and PyTorch load
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import torch  # noqa: E402
 
 from channelfm.errors import DependencyError  # noqa: E402
 from channelfm.records import Channels, Paths, Scene, SceneObject  # noqa: E402
@@ -49,6 +50,14 @@ def extract():
         return EXTRACTS / name
 
     return find
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of a CUDA device are skipped where there is none."""
+    marked = [item for item in items if item.get_closest_marker("cuda")]
+    if marked and not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 class MapServer(ThreadingHTTPServer):

@@ -21,23 +21,20 @@ from channelfm.checkpoints import (
     holds_checkpoint,
     load_checkpoint,
     load_model,
-    load_reconstructor,
-    load_sequence_model,
     packaged_models,
-    predicts_sequences,
+    read_config,
     save_checkpoint,
     write_card,
 )
 from channelfm.errors import InputError, IntegrityError
+from channelfm.estimator import AssumedSpacing, SequenceEstimator
+from channelfm.learned.estimator import DiffusionEstimator, OneShotEstimator
+from channelfm.learned.recipe import DiffusionModel, OneShotModel
 from channelfm.models.zoo import build
-from channelfm.learned.diffusion import DiffusionPredictor
-from channelfm.tasks.extrapolation import examples
-from channelfm.learned.network import PredictorRecipe
-from channelfm.learned.one_shot import OneShotPredictor
-from channelfm.tasks.predictor import AssumedSpacing
 from channelfm.tokens.canonical import FrameRecipe
 
-RECIPE = PredictorRecipe(name="mine", model="cddim-tiny", model_options={"width": 16, "depth": 1, "heads": 2})
+PLAIN = {"name": "mine", "model": "cddim-tiny", "model_options": {"width": 16, "depth": 1, "heads": 2}}
+RECIPE = DiffusionModel(**PLAIN)
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +73,7 @@ def test_a_loaded_model_predicts_as_the_saved_one(folder):
     observed = np.ones((1, 4, 4, 1), dtype=np.complex64)
     mask = np.ones((1, 4, 4, 1), dtype=bool)
     mask[0, 1, 1] = False
-    expected = DiffusionPredictor(network, RECIPE).predict(observed, mask)
+    expected = DiffusionEstimator(network, RECIPE).predict(observed, mask)
     assert np.array_equal(model.predict(observed, mask), expected)
 
 
@@ -209,10 +206,20 @@ def test_weights_that_diverged_are_not_saved(tmp_path):
 def test_another_version_of_the_package_is_no_hindrance(folder):
     values = yaml.safe_load((folder / CONFIG).read_text())
     values["provenance"]["versions"]["channelfm"] = "0.0.1"
-    for newer in ("method", "latent"):  # fields that an older version did not write
+    for newer in ("method", "noise_seed"):  # fields that an older version did not write
         del values["predictor"][newer]
     edit(folder, **values)
     assert load_model(folder).recipe == RECIPE
+
+
+def test_format_1_is_read_and_says_what_does_not_apply(folder):
+    unused = {"latent": False, "candidates": [], "sequence": {"kind": "angle-delay", "taps": None, "turned": False}}
+    values = yaml.safe_load((folder / CONFIG).read_text())["predictor"] | unused
+    edit(folder, format=1, predictor=values)
+    assert load_model(folder).recipe == RECIPE
+    edit(folder, predictor=values | {"latent": True})
+    with pytest.raises(InputError, match=r"config.yaml: predictor.latent = True: does not apply to this method"):
+        load_model(folder)
 
 
 def test_a_network_that_is_not_in_this_version(folder):
@@ -224,9 +231,9 @@ def test_a_network_that_is_not_in_this_version(folder):
 
 
 def test_the_method_decides_how_the_network_is_used(tmp_path):
-    recipe = RECIPE.model_copy(update={"method": "one-shot"})
+    recipe = OneShotModel(**PLAIN)
     folder = save_checkpoint(tmp_path / "one-shot", fresh(), recipe, {})
-    assert isinstance(load_model(folder), OneShotPredictor)
+    assert isinstance(load_model(folder), OneShotEstimator)
 
 
 def tight_channels(spacing):
@@ -237,15 +244,17 @@ def tight_channels(spacing):
 
 def test_another_spacing_needs_only_to_be_told(tmp_path):
     # An untrained network that answers "the wave and nothing else" shows how well the frame fits.
-    recipe = RECIPE.model_copy(update={"method": "one-shot", "frame": FrameRecipe(waves=2)})
+    recipe = OneShotModel(**PLAIN, frame=FrameRecipe(waves=2))
     folder = save_checkpoint(tmp_path, build(recipe.model, **recipe.model_options), recipe, {})
-    task = examples(tight_channels(0.25), 0.75)
+    target = tight_channels(0.25)
+    mask = np.random.default_rng(1).random(target.shape) < 0.25
+    observed = np.where(mask, target, 0)
     told, untold = (load_model(folder, spacing_wavelengths=spacing) for spacing in (0.25, None))
-    answers = [told.predict(task.observed, task.mask), untold.predict(task.observed, task.mask, 0.25)]
+    answers = [told.predict(observed, mask), untold.predict(observed, mask, 0.25)]
     np.testing.assert_array_equal(*answers)
     with pytest.warns(AssumedSpacing, match="assumes 0.5 wavelengths"):
-        answers[1] = untold.predict(task.observed, task.mask)
-    error = [np.mean(np.abs(answer - task.target) ** 2) for answer in answers]
+        answers[1] = untold.predict(observed, mask)
+    error = [np.mean(np.abs(answer - target) ** 2) for answer in answers]
     assert error[0] < 1e-3
     assert error[0] < error[1]
 
@@ -300,13 +309,14 @@ def test_a_packaged_model_is_found_by_its_name(folder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", packaged_models())
 def test_packaged_models_are_whole_small_and_described(name):
-    folder = checkpoints._PACKAGED / name
-    if predicts_sequences(name):
+    folder, model = checkpoints._PACKAGED / name, load_model(name)
+    assert read_config(folder).predictor.of_sequences == isinstance(model, SequenceEstimator)
+    if isinstance(model, SequenceEstimator):
         past = np.ones((1, 10, 1, 8, 8), np.complex64)
-        assert np.isfinite(load_sequence_model(name).predict(past, np.ones((1, 1, 1, 1, 1), bool), 2)).all()
+        assert np.isfinite(model.predict(past, np.ones((1, 1, 1, 1, 1), bool), 2)).all()
     else:
         seen = np.eye(8, dtype=bool)[None, :, :, None]
-        assert load_reconstructor(name).predict(np.ones((1, 8, 8, 1), np.complex64), seen).any()
+        assert model.predict(np.ones((1, 8, 8, 1), np.complex64), seen).any()
     assert (folder / WEIGHTS).stat().st_size < 13e6
     assert "## Limits" in (folder / CARD).read_text()
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import save as serialize
 
 from channelfm.arrays import UPA
@@ -110,6 +111,21 @@ def test_channels_come_back_as_they_were(tmp_path, make_channels, snapshots, row
     channels = make_channels(snapshots, rows, cols, frequencies)
     channels.save(tmp_path / "channels.safetensors")
     assert_same(Channels.load(tmp_path / "channels.safetensors"), channels)
+
+
+def test_channels_know_how_many_paths_they_have_or_that_they_do_not(tmp_path, make_channels):
+    unknown, path = make_channels(3), tmp_path / "channels.safetensors"
+    unknown.save(path)
+    with safe_open(path, framework="numpy") as file:
+        assert "path_count" not in file.metadata()["channelfm"]  # as in files from before there was this field
+    assert Channels.load(path).path_count is None
+    known = dataclasses.replace(unknown, path_count=np.array([0, 2, 7], np.int32))
+    known.save(path)
+    assert_same(Channels.load(path), known)
+    assert known.select([2]).path_count.tolist() == [7]
+    dataclasses.replace(unknown, path_count=np.array([0, 2], np.int32)).save(path)
+    with pytest.raises(IntegrityError, match="path_count"):
+        Channels.load(path)
 
 
 @pytest.mark.parametrize("record", [some_scene(), some_trajectory(), dataclasses.replace(some_scene(), origin=None)])

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from channelfm.baselines.samples import FieldEstimator
 from channelfm.waves.aliases import aliases_of, by_aliases, white_share
-from channelfm.waves.observation import Observation, energies
-from channelfm.waves.spherical import largest_inverse_range, path_difference, search_grid, wave_of
+from channelfm.waves.gathered import Gathered, energies
+from channelfm.waves.geometry import largest_inverse_range, wave_of, waves_at
+from channelfm.waves.spherical import search_grid
 
 _OVERSAMPLING = 2.0
 _RANKED_DIRECTIONS = 6  # winners of the paraxial search whose exact atoms are compared on every ring
@@ -43,6 +44,7 @@ class MatchingPursuit(FieldEstimator):
 
     rings: int
     samples_at_once = 4
+    takes_combined = True
 
     def __init__(self, spacing_wavelengths: float | None = None, max_atoms: int = 30) -> None:
         super().__init__(spacing_wavelengths)
@@ -51,26 +53,33 @@ class MatchingPursuit(FieldEstimator):
     @torch.inference_mode()
     def fields(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
         """See :class:`FieldEstimator`."""
-        estimate = torch.zeros_like(field)
+        estimate, filtered = torch.zeros_like(field), torch.zeros(len(field), dtype=torch.bool)
         for numbers, offsets in by_aliases(seen, spacing_wavelengths):
-            estimate[numbers] = self._pursued(field[numbers], seen[numbers], spacing_wavelengths, offsets)
-        return estimate
+            observation = Gathered.entries(field[numbers], seen[numbers], spacing_wavelengths)
+            estimate[numbers], filtered[numbers] = self._pursued(observation.single(), offsets)
+        return torch.where(seen & ~filtered[:, None, None], field, estimate)
 
-    def _pursued(self, field: Tensor, seen: Tensor, spacing_wavelengths: float, offsets: Tensor) -> Tensor:
-        """Estimates of fields whose masks fold directions alike (:func:`channelfm.waves.aliases.alias_offsets`)."""
-        observation = Observation.gather(field, seen, spacing_wavelengths).single()
-        numbers = torch.arange(len(field))  # of the samples that still take atoms
-        sources = torch.zeros(len(field), self.max_atoms, len(offsets), 3)
+    @torch.inference_mode()
+    def combined(self, measured: Gathered) -> Tensor:
+        """See :class:`FieldEstimator`."""
+        return self._pursued(measured.single(), torch.zeros(1, 2))[0]
+
+    def _pursued(self, observation: Gathered, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """Fields complex64 [N, rows, cols] of atoms where masks fold directions alike
+        (:func:`channelfm.waves.aliases.alias_offsets`), and bool [N]: what is left is noise."""
+        count, rows, cols, spacing = len(observation), observation.rows, observation.cols, observation.spacing
+        numbers = torch.arange(count)  # of the samples that still take atoms
+        sources = torch.zeros(count, self.max_atoms, len(offsets), 3)
         shares, gains = sources[..., 0] + 0j, sources[..., 0, 0] + 0j
-        filtered = torch.zeros(len(field), dtype=torch.bool)
-        atoms, residual = torch.zeros(len(field), 0, observation.field.shape[1]) + 0j, observation.field
-        gram = torch.zeros(len(field), 0, 0, dtype=torch.complex128)
+        filtered = torch.zeros(count, dtype=torch.bool)
+        atoms, residual = torch.zeros(count, 0, observation.field.shape[1]) + 0j, observation.field
+        gram = torch.zeros(count, 0, 0, dtype=torch.complex128)
         for taken in range(self.max_atoms):
             source, share, atom, explained = self._best_atom(observation, residual, offsets)
             significant = (explained > self._noise_level(observation, residual)) | (taken == 0)
             filtered[numbers[~significant]] = True
             unexplained = energies(residual) > _FLOOR * energies(observation.field)
-            goes_on = significant & unexplained & ((taken + 1 <= observation.antennas / 3) | (taken == 0))
+            goes_on = significant & unexplained & ((taken + 1 <= observation.measurements / 3) | (taken == 0))
             if not bool(goes_on.any()):
                 break
             if not bool(goes_on.all()):
@@ -81,11 +90,10 @@ class MatchingPursuit(FieldEstimator):
             sources[numbers, taken, : source.shape[1]], shares[numbers, taken, : source.shape[1]] = source, share
             gains[numbers, : taken + 1], residual = _least_squares(observation, atoms, gram)
         sources, gains = sources.flatten(1, 2), (gains[..., None] * shares).flatten(1)
-        estimate = _superposition(sources, gains, field.shape[1], field.shape[2], spacing_wavelengths)
-        return torch.where(seen & ~filtered[:, None, None], field, estimate)
+        return _superposition(sources, gains, rows, cols, spacing), filtered
 
     def _best_atom(
-        self, observation: Observation, residual: Tensor, offsets: Tensor
+        self, observation: Gathered, residual: Tensor, offsets: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The codebook's atom closest to the residual, or an alias of it.
 
@@ -101,22 +109,27 @@ class MatchingPursuit(FieldEstimator):
         candidates = aliases[:, :, None].repeat(1, 1, self.rings, 1)
         candidates[..., 2] = ranges
         candidates = candidates.reshape(*shape, 3)
-        phasors = _waves_at(observation, candidates.flatten(1, 3))
-        inner = (phasors.conj() @ residual[..., None]).reshape(shape) * visible.reshape(*shape[:3], 1)
-        best, number = inner.abs().square().flatten(1).argmax(1), torch.arange(len(grid))
+        waves = waves_at(candidates.flatten(1, 3), observation.y, observation.z) * observation.weight[:, None]
+        atoms = observation.measured(waves)
+        inner = (atoms.conj() @ residual[..., None]).reshape(shape) * visible.reshape(*shape[:3], 1)
+        energy = observation.number[:, None].expand(-1, atoms.shape[1])
+        if observation.projection is not None:
+            energy = atoms.abs().square().sum(2)
+        strength = inner.abs().square().flatten(1)
+        best, number = (strength / energy).argmax(1), torch.arange(len(grid))
         direction = best // math.prod(shape[2:])
         ring = inner[number, direction].abs().argmax(2)
         chosen = number[:, None], direction[:, None], torch.arange(shape[2]), ring
-        atom, products = phasors[number, best] * observation.weight, inner[chosen]
-        explained = products.abs().square().amax(1).double() / observation.antennas
+        atom, products = atoms[number, best], inner[chosen]
+        explained = strength[number, best].double() / energy[number, best]
         return candidates[chosen], _shares(observation, residual, atom, products), atom, explained
 
-    def _noise_level(self, observation: Observation, residual: Tensor) -> Tensor:
+    def _noise_level(self, observation: Gathered, residual: Tensor) -> Tensor:
         """Energy [N] that the best of all atoms would explain if the residual were white noise."""
         atoms = self.rings * math.prod(
             _OVERSAMPLING * axis for axis in (observation.rows, observation.cols) if axis > 1
         )
-        return energies(residual) / observation.antennas * math.log(atoms)
+        return energies(residual) / observation.measurements * math.log(atoms)
 
 
 class AngularOMP(MatchingPursuit):
@@ -133,32 +146,21 @@ class PolarOMP(MatchingPursuit):
     rings = 12
 
 
-def _shares(observation: Observation, residual: Tensor, atom: Tensor, products: Tensor) -> Tensor:
+def _shares(observation: Gathered, residual: Tensor, atom: Tensor, products: Tensor) -> Tensor:
     """Shares complex64 [N, A] of the aliases of an ``atom`` [N, n] in its wave, from their ``products`` [N, A] with the
     residual [N, n]: the probability of each, with its phase relative to the likeliest."""
     if products.shape[1] == 1:
         return torch.ones_like(products)
     number, likeliest = torch.arange(len(products)), products.abs().argmax(1)
     most = products[number, likeliest][:, None]
-    rest = residual - atom * (most / observation.antennas[:, None]).to(atom.dtype)
-    trusted = white_share(observation.on_grid(rest)).square() * observation.antennas
-    explained = products.abs().square().double() / observation.antennas[:, None]
+    rest = residual - atom * (most / observation.measurements[:, None]).to(atom.dtype)
+    trusted = white_share(observation.on_grid(rest)).square() * observation.measurements
+    explained = products.abs().square().double() / observation.measurements[:, None]
     left = (energies(residual)[:, None] - explained).clamp_min(torch.finfo(torch.float32).tiny)
     probability = (-trusted[:, None] * left.log()).masked_fill(products == 0, -torch.inf).softmax(1)
     turn = products / most
     turn[number, likeliest] = 1
     return probability.to(torch.complex64) * turn
-
-
-def _waves_at(observation: Observation, sources: Tensor) -> Tensor:
-    """Unit-modulus waves complex64 [N, K, n] from sources (u_y, u_z, q) [N, K, 3] at the observed antennas."""
-    count, number = sources.shape[:2]
-    y, z = (axis[:, None].expand(-1, number, -1).flatten(0, 1)[:, None] for axis in (observation.y, observation.z))
-    flat = sources.flatten(0, 1)
-    # The path difference takes a unit vector, but reads its two sines only.
-    path = path_difference(torch.nn.functional.pad(flat[:, :2], (1, 0)), flat[:, 2], y, z)
-    angle = (-2 * math.pi * path[:, 0]).reshape(count, number, -1)
-    return torch.complex(angle.cos(), angle.sin())
 
 
 def _bordered(gram: Tensor, atoms: Tensor) -> Tensor:
@@ -168,10 +170,10 @@ def _bordered(gram: Tensor, atoms: Tensor) -> Tensor:
     return torch.cat([above, newest.mH], dim=1)
 
 
-def _least_squares(observation: Observation, atoms: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
+def _least_squares(observation: Gathered, atoms: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
     """Gains complex64 [N, K] of atoms [N, K, n] over the observed antennas, and the residual [N, n]."""
     right = (atoms.conj() @ observation.field[..., None]).to(torch.complex128)
-    ridge = torch.diag_embed(_RIDGE * observation.antennas[:, None].expand(-1, atoms.shape[1])).to(gram.dtype)
+    ridge = torch.diag_embed(_RIDGE * observation.measurements[:, None].expand(-1, atoms.shape[1])).to(gram.dtype)
     gains = torch.linalg.solve(gram + ridge, right)[..., 0].to(torch.complex64)
     return gains, observation.field - (gains[:, None] @ atoms)[:, 0]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from channelfm.arrays import UPA
 from channelfm.benchmarking.recipe import DataRecipe, SetRecipe
 from channelfm.config import load_recipe
-from channelfm.datasets.blocks import Blocks, link_blocks, scene_names, spread, storage_labels
+from channelfm.datasets.blocks import Blocks, holds_paths, link_blocks, scene_names, spread
 from channelfm.datasets.dataset import Dataset, open_dataset
 from channelfm.datasets.generate import generate
 from channelfm.datasets.packaged import packaged_folder, packaged_sets
@@ -149,23 +149,24 @@ def _packaged(settings: DataRecipe) -> Dataset | None:
 def _chosen(dataset: Dataset, settings: SetRecipe, most: int) -> tuple[Numbers, int]:
     """Numbers of the snapshots of a split that a set measures, and how many of the split no path reaches."""
     labels, scenes = dataset.labels(settings.split), scene_names(dataset, settings.split)
-    counts, _ = storage_labels(dataset, settings.split)
     keep, where = settings.keep, f"set '{settings.name}'"
     if settings.scene is not None and settings.scene not in scenes:
         raise InputError(
             f"{where}: split '{settings.split}' of {settings.dataset} has no scene '{settings.scene}'; it has: "
             f"{', '.join(dict.fromkeys(scenes.tolist()))}"
         )
-    if counts is None and (settings.array is not None or keep.more_paths_than is not None):
+    if settings.array is not None and not holds_paths(dataset, settings.split):
         raise InputError(
-            f"{where}: {settings.dataset} holds responses, no paths, which 'array' and 'keep.more_paths_than' need; "
-            "generate it with -s channel.storage=paths"
+            f"{where}: {settings.dataset} holds responses, no paths, which 'array' needs; generate it with "
+            "-s channel.storage=paths"
         )
+    if keep.more_paths_than is not None and labels.path_count is None:
+        raise InputError(f"{where}: {settings.dataset} does not tell how many paths a link has: leave out 'keep'")
     wanted = labels.has_path & (scenes == settings.scene if settings.scene else True)
     if keep.line_of_sight is not None:
         wanted &= labels.line_of_sight == keep.line_of_sight
-    if keep.more_paths_than is not None and counts is not None:
-        wanted &= counts > keep.more_paths_than
+    if keep.more_paths_than is not None and labels.path_count is not None:
+        wanted &= labels.path_count > keep.more_paths_than
     numbers = spread(np.flatnonzero(wanted), most)
     if not len(numbers):
         raise InputError(

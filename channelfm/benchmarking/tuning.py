@@ -12,11 +12,9 @@ from channelfm.benchmarking.recipe import TuningRecipe
 from channelfm.benchmarking.sets import open_set
 from channelfm.config import load_recipe
 from channelfm.errors import InputError
-from channelfm.pretraining.data import sequence_data
+from channelfm.pretraining.data import sequence_data, split_sequences
 from channelfm.pretraining.loop import pretrain_from
-from channelfm.pretraining.recipe import PretrainRecipe
-from channelfm.pretraining.sequence_recipe import MixtureObjective, SequenceObjective
-from channelfm.pretraining.sequences import split_sequences
+from channelfm.pretraining.recipe import MixtureObjective, PretrainRecipe, SequenceObjective
 
 
 def tuned_networks(tuning: TuningRecipe, folder: Path, progress: bool = True) -> list[Entry]:

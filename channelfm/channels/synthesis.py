@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from channelfm.arrays import UPA
+from channelfm.channels.strongest import count_paths
 from channelfm.errors import InputError
 from channelfm.records import Channels, Paths, Trajectory
 from channelfm.units import SPEED_OF_LIGHT
@@ -131,6 +132,7 @@ def observe(trajectory: Trajectory, paths: Paths, array: UPA, frequencies_hz: Ar
         cols=array.cols,
         carrier_hz=array.carrier_hz,
         spacing_wavelengths=array.spacing_wavelengths,
+        path_count=count_paths(paths),
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from channelfm.arrays import UPA
 from channelfm.channels.compact import expand
 from channelfm.datasets.dataset import Dataset, concatenate
+from channelfm.datasets.storage import PathChannels
 from channelfm.errors import InputError
 from channelfm.observation import Complex, Grid
 from channelfm.records import Channels
@@ -26,16 +27,15 @@ class Blocks:
     """Channels of N links and what is known of them.
 
     ``channel`` complex64 [N, T, row, col, F] (T = 1: snapshots) on ``grid``, whose array stands at the place of the
-    first link's scene; ``labels`` of the first frames, without responses; ``scene`` [N] names. ``path_count`` int64 [N]
-    and ``stored_error_db`` float64 [N], what storing paths has cost over the stored array (NaN where that is not
-    known), are None where the data set does not tell.
+    first link's scene; ``labels`` of the first frames, without responses; ``scene`` [N] names. ``stored_error_db``
+    float64 [N], what storing paths has cost over the stored array (NaN where that is not known), is None where the data
+    set does not tell.
     """
 
     channel: Complex
     labels: Channels
     grid: Grid
     scene: NDArray[np.str_]
-    path_count: Integers | None = None
     stored_error_db: Float | None = None
 
     def __len__(self) -> int:
@@ -48,7 +48,6 @@ class Blocks:
             self.labels.select(index),
             self.grid,
             self.scene[index],
-            None if self.path_count is None else self.path_count[index],
             None if self.stored_error_db is None else self.stored_error_db[index],
         )
 
@@ -118,13 +117,12 @@ def link_blocks(
     numbers = np.arange(len(labels)) if numbers is None else np.asarray(numbers, dtype=np.int64)
     channels = read_channels(dataset, split, numbers, labels.select(numbers), array)
     stored = dataset.array(str(scenes[numbers[0]]) if len(numbers) else None)
-    counts, errors = storage_labels(dataset, split)
+    errors = storage_errors(dataset, split)
     return Blocks(
         channels.grid[:, None],
         dataclasses.replace(channels, response=channels.response[:, :0]),
         snapshot_grid(channels, stored),
         scenes[numbers],
-        None if counts is None else counts[numbers],
         None if errors is None else errors[numbers],
     )
 
@@ -155,14 +153,16 @@ def scene_names(dataset: Dataset, split: str) -> NDArray[np.str_]:
     return np.repeat([shard.scene for shard in shards], [shard.snapshots for shard in shards])
 
 
-def storage_labels(dataset: Dataset, split: str) -> tuple[Integers | None, Float | None]:
-    """Number of paths of each snapshot of a split, and the error of storing them; None where that is not stored."""
-    shards = [shard for shard in dataset.manifest.shards if shard.split == split]
-    if not all(shard.form == "PathChannels" for shard in shards):
-        return None, None
-    paths = [paths for _, paths in dataset.paths(split)]
-    counts = np.concatenate([part.path_count for part in paths]).astype(np.int64)
-    return counts, np.concatenate([part.error_db for part in paths]).astype(np.float64)
+def holds_paths(dataset: Dataset, split: str) -> bool:
+    """Whether all of a split is stored as compact paths."""
+    return all(shard.form == PathChannels.__name__ for shard in dataset.manifest.shards if shard.split == split)
+
+
+def storage_errors(dataset: Dataset, split: str) -> Float | None:
+    """What storing the paths of each snapshot of a split has cost; None where responses are stored."""
+    if not holds_paths(dataset, split):
+        return None
+    return np.concatenate([paths.error_db for _, paths in dataset.paths(split)]).astype(np.float64)
 
 
 def join_blocks(parts: Sequence[Blocks]) -> Blocks:

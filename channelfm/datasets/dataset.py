@@ -157,7 +157,10 @@ class Dataset:
 
 
 def concatenate(parts: Sequence[Channels]) -> Channels:
-    """Several records of the same array size and frequencies as one, in order; InputError if they do not fit."""
+    """Several records of the same array size and frequencies as one, in order; InputError if they do not fit.
+
+    ``path_count`` is known where it is of all of them.
+    """
     if not parts:
         raise InputError("nothing to concatenate: give at least one Channels record")
     first = parts[0]
@@ -172,6 +175,6 @@ def concatenate(parts: Sequence[Channels]) -> Channels:
     joined: dict[str, Any] = {
         item.name: np.concatenate([getattr(part, item.name) for part in parts])
         for item in dataclasses.fields(first)
-        if isinstance(getattr(first, item.name), np.ndarray) and item.name != "frequencies_hz"
+        if all(isinstance(getattr(part, item.name), np.ndarray) for part in parts) and item.name != "frequencies_hz"
     }
-    return dataclasses.replace(first, **joined)
+    return dataclasses.replace(first, **{"path_count": None} | joined)

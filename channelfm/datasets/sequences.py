@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from channelfm.datasets.blocks import Blocks, scene_names, snapshot_grid, storage_labels
+from channelfm.datasets.blocks import Blocks, scene_names, snapshot_grid, storage_errors
 from channelfm.datasets.dataset import Dataset
 from channelfm.errors import InputError
 from channelfm.records import Channels
@@ -20,71 +20,21 @@ Float = NDArray[np.float64]
 FIRST_ARRIVAL = 1 / 32
 _FIRST_ARRIVAL_DB = -20.0  # below the strongest delay
 _FINER = 4  # delays looked at for each tap
+_QUIETEST = 4  # a floor is looked for in one part in so many of the axis
+_FLAT = 1.5  # greatest over mean of the quietest delays: below for noise of 4 and more antennas, above for leakage
+_SIGNIFICANT = 5.0  # standard deviations of the noise that are no arrival
 _EVEN = 1e-3  # by how much of itself an interval may differ from the others
 
 
-@dataclass(frozen=True)
-class Sequences:
-    """Channels of moving users at even times.
-
-    ``response`` complex64 [N, T, row, col, F]; ``speed_mps`` float64 [N] at the first frame; ``scene`` [N]: names;
-    ``interval_s`` between frames; ``frequencies_hz`` float64 [F]. ``left_out``: sequences with a frame that no path
-    reaches, which are not among the N.
-    """
-
-    response: Complex
-    speed_mps: Float
-    scene: NDArray[np.str_]
-    interval_s: float
-    frequencies_hz: Float
-    left_out: int
-
-    def __len__(self) -> int:
-        return len(self.response)
-
-    def select(self, index: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Sequences:
-        """The sequences that a NumPy index picks."""
-        return Sequences(
-            self.response[index],
-            self.speed_mps[index],
-            self.scene[index],
-            self.interval_s,
-            self.frequencies_hz,
-            self.left_out,
-        )
-
-
-def load_sequences(dataset: Dataset, split: str, frames: int, scene: str | None = None) -> Sequences:
-    """The tracks of a split (of one scene, if named), each cut into sequences of ``frames`` frames that do not overlap.
-
-    Every sequence is aligned in delay (:func:`aligned`). Raises InputError for tracks that are shorter than ``frames``,
-    times that do not grow or are uneven, and where no sequence is left.
-    """
-    shards = [shard for shard in dataset.manifest.shards if shard.split == split and scene in (None, shard.scene)]
-    channels = dataset.load(split, scene)
-    scenes = np.repeat([shard.scene for shard in shards], [shard.snapshots for shard in shards])
-    starts = _starts(channels, frames, f"{dataset.folder}, split '{split}'")
-    rows = starts[:, None] + np.arange(frames)
-    complete = channels.has_path[rows].all(axis=1)
-    if not complete.any():
-        raise InputError(f"{dataset.folder}: every sequence of split '{split}' has a frame without any path")
-    starts, rows = starts[complete], rows[complete]
-    grid = channels.grid
-    return Sequences(
-        response=aligned(grid[rows], channels.frequencies_hz),
-        speed_mps=np.linalg.norm(channels.velocities_mps[starts], axis=1),
-        scene=scenes[starts],
-        interval_s=float(channels.times_s[rows[0, 1]] - channels.times_s[rows[0, 0]]) if frames > 1 else 0.0,
-        frequencies_hz=channels.frequencies_hz,
-        left_out=int((~complete).sum()),
-    )
-
-
 def sequence_blocks(dataset: Dataset, split: str, frames: int, scene: str | None = None) -> tuple[Blocks, int]:
-    """The sequences of :func:`load_sequences`, not aligned in delay, with the labels of their first frames, and the
-    number of sequences that are left out. Times start at 0. Raises what that does."""
+    """The tracks of a split (of one scene, if named), each cut into sequences of ``frames`` frames that do not overlap,
+    with the labels of their first frames, and the number of sequences that are left out, since no path reaches a frame.
+
+    Delays are absolute; times start at 0. Raises InputError for tracks that are shorter than ``frames``, times that do
+    not grow or are uneven, and where no sequence is left.
+    """
     channels = dataset.load(split, scene)
-    names, (counts, errors) = scene_names(dataset, split), storage_labels(dataset, split)
+    names, errors = scene_names(dataset, split), storage_errors(dataset, split)
     numbers = np.flatnonzero(names == scene) if scene else np.arange(len(names))
     starts = _starts(channels, frames, f"{dataset.folder}, split '{split}'")
     rows = starts[:, None] + np.arange(frames)
@@ -98,56 +48,88 @@ def sequence_blocks(dataset: Dataset, split: str, frames: int, scene: str | None
         dataclasses.replace(channels, response=channels.response[:, :0]).select(starts),
         dataclasses.replace(grid, times_s=channels.times_s[rows[0]] - channels.times_s[starts[0]]),
         names[numbers[starts]],
-        None if counts is None else counts[numbers[starts]],
         None if errors is None else errors[numbers[starts]],
     )
     return blocks, int((~complete).sum())
 
 
-def join_sequences(parts: list[Sequences]) -> Sequences:
-    """Several sets of sequences of one array and one interval as one, in order; InputError if they do not fit."""
-    shapes = {(part.response.shape[1:], round(part.interval_s, 9)) for part in parts}
-    if len(shapes) != 1:
-        raise InputError(f"sequences of different shapes or intervals do not join: {sorted(map(str, shapes))}")
-    return Sequences(
-        np.concatenate([part.response for part in parts]),
-        np.concatenate([part.speed_mps for part in parts]),
-        np.concatenate([part.scene for part in parts]),
-        parts[0].interval_s,
-        parts[0].frequencies_hz,
-        sum(part.left_out for part in parts),
-    )
-
-
 def aligned(response: Complex, frequencies_hz: Float) -> Complex:
     """Sequences [N, T, row, col, F], each turned in delay so that its first frame's first arrival lies at 1/32 of the
     delay axis, as a timing advance would have it; one delay for all frames, so that drifts stay.
-
-    The first arrival is where the delay profile (Hann window, mean over antennas, 4 delays for each tap) rises to
-    within 20 dB of its greatest value after its longest quiet stretch: the axis is a circle. One frequency has none.
     """
-    everything = np.ones((1, 1, 1, 1, 1), np.bool_)
-    return advanced(response, delay_advance_s(response, everything, frequencies_hz), frequencies_hz)
-
-
-def delay_advance_s(values: Complex, mask: NDArray[np.bool_], frequencies_hz: Float) -> Float:
-    """By how much each of the sequences arrives too late [s], float64 [N]."""
-    count = len(frequencies_hz)
-    if count < 2:
-        return np.zeros(len(values))
-    axis = _FINER * count
-    profile = np.fft.ifft(values[:, 0] * np.hanning(count + 2)[1:-1], axis, axis=-1)
-    power = np.mean(np.abs(profile) ** 2, axis=(1, 2))
-    quiet = power < 10 ** (_FIRST_ARRIVAL_DB / 10) * power.max(axis=1, keepdims=True)
-    arrival = np.array([_end_of_longest_run(row) for row in quiet])
-    spacing_hz = float(frequencies_hz[1] - frequencies_hz[0])
-    return np.asarray((arrival / axis - FIRST_ARRIVAL) / spacing_hz)
+    whole = np.ones(1, np.bool_)
+    return advanced(response, delay_advance_s(response[:, :1], whole, frequencies_hz), frequencies_hz)
 
 
 def advanced(response: Complex, advance_s: Float, frequencies_hz: Float) -> Complex:
-    """Sequences [N, T, row, col, F], each ``advance_s`` [N] earlier."""
+    """Sequences [N, T, row, col, F], complex64, each earlier by its ``advance_s`` [N] in s; of one frequency, as is."""
+    if len(frequencies_hz) < 2:
+        return response
     turn = np.exp(2j * np.pi * advance_s[:, None] * (frequencies_hz - frequencies_hz.mean()))
     return np.asarray(response * turn[:, None, None, None, :], dtype=np.complex64)
+
+
+def delay_advance_s(values: Complex, mask: NDArray[np.bool_], frequencies_hz: Float) -> Float:
+    """Advance float64 [N] in s that brings the first arrival of each sequence to 1/32 of the delay axis, from what is
+    observed of it: ``values`` [N, T, row, col, F], noisy or not, where ``mask`` (broadcast to them) is True.
+
+    The first arrival is where the delay profile (Hann window, mean over observed frames and antennas, 4 delays for each
+    tap) rises to within 20 dB of its greatest value after its longest quiet stretch: the axis is a circle. Noise shows
+    as a flat floor over the quietest quarter, which a channel's leakage has not; it is taken off the profile.
+
+    Pilots on every S-th subcarrier have a circle of 1/S of the axis: first arrivals that differ by it look the same,
+    and the earliest from 0 on is taken. 0 where no two subcarriers are observed at once: they have no delay.
+
+    Raises InputError for a mask that does not fit, and where nothing is observed of a sequence.
+    """
+    observed, count = _checked_mask(values, mask), len(frequencies_hz)
+    if count < 2:
+        return np.zeros(len(values))
+    axis, window = _FINER * count, np.hanning(count + 2)[1:-1]
+    power = np.zeros((len(values), axis))
+    for frame in range(values.shape[1]):  # one at a time: profiles are four times as long, and in double precision
+        seen = np.where(observed[:, frame if observed.shape[1] > 1 else 0], values[:, frame], 0)
+        power += np.mean(np.abs(np.fft.ifft(seen * window, axis, axis=-1)) ** 2, axis=(1, 2))
+    averaged = np.broadcast_to(observed.any(axis=-1), values.shape[:-1]).sum(axis=(1, 2, 3))
+    steps = [_comb_step(rows) for rows in observed.reshape(len(observed), -1, count)]
+    spacing_hz = float(frequencies_hz[1] - frequencies_hz[0])
+    advance_s = np.zeros(len(values))
+    for number, step in enumerate(np.broadcast_to(steps, len(values)).tolist()):
+        if step:
+            circle = power[number, : round(axis / step)]
+            arrival = _end_of_longest_run(_is_quiet(circle, int(averaged[number])))
+            advance_s[number] = (arrival / axis - FIRST_ARRIVAL) / spacing_hz
+    return advance_s
+
+
+def _checked_mask(values: Complex, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask with five axes, which are those of the values or of length 1, but the last, which is theirs."""
+    try:
+        np.broadcast_to(mask, values.shape)
+    except ValueError as error:
+        raise InputError(f"mask of shape {mask.shape} does not fit values of shape {values.shape}") from error
+    spread = mask.reshape((1,) * (values.ndim - mask.ndim) + mask.shape)
+    spread = np.broadcast_to(spread, (*spread.shape[:-1], values.shape[-1]))
+    empty = ~spread.any(axis=(1, 2, 3, 4))
+    if empty.any():
+        raise InputError(f"mask: nothing is observed of sequence {int(np.argmax(empty))}; leave it out")
+    return spread
+
+
+def _comb_step(rows: NDArray[np.bool_]) -> int:
+    """The greatest step of which all distances between subcarriers of the same row [R, F] are multiples; 0: none."""
+    between = [np.diff(np.flatnonzero(row)) for row in np.unique(rows, axis=0)]
+    return math.gcd(*np.concatenate(between).tolist())
+
+
+def _is_quiet(power: Float, averaged: int) -> NDArray[np.bool_]:
+    """Which delays [D] of a profile, a mean over so many antennas and frames, have no arrival."""
+    quietest = np.sort(power)[: max(1, len(power) // _QUIETEST)]
+    floor = float(quietest.mean())
+    if quietest[-1] > _FLAT * floor:
+        floor = 0.0
+    above = power - floor
+    return np.asarray(above < max(10 ** (_FIRST_ARRIVAL_DB / 10) * above.max(), _SIGNIFICANT * floor / averaged**0.5))
 
 
 def _end_of_longest_run(quiet: NDArray[np.bool_]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ class HalfChannels(Channels):
 
 @dataclass(frozen=True)
 class PathChannels(Channels):
-    """Labels with an empty ``response`` [S, 0, F], and the compact paths that the response follows from."""
+    """Labels with an empty ``response`` [S, 0, F], and the compact paths that the response follows from, ``path_count``
+    too: files hold it once."""
 
     paths: CompactPaths = field(kw_only=True)
 
@@ -48,6 +49,15 @@ class PathChannels(Channels):
         super().check()
         if len(self.paths) != len(self):
             raise ValueError(f"paths of {len(self.paths)} snapshots beside labels of {len(self)}")
+
+    def _parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        arrays, plain = super()._parts()
+        return {name: values for name, values in arrays.items() if name != "path_count"}, plain
+
+    @classmethod
+    def _of_parts(cls, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> Self:
+        stored = super()._of_parts(arrays, plain)
+        return dataclasses.replace(stored, path_count=stored.paths.path_count.astype(np.int32))
 
     def select(self, index: Any) -> PathChannels:
         """The snapshots that a NumPy index (slice, integers, mask) picks."""
@@ -77,7 +87,8 @@ def check_scale(scale: NDArray[np.float32]) -> None:
 
 def with_paths(channels: Channels, paths: CompactPaths) -> PathChannels:
     """The labels of channels (their response is dropped) with the paths they follow from."""
-    return PathChannels(**_fields(labels_only(channels)), paths=paths)
+    labels = _fields(labels_only(channels)) | {"path_count": paths.path_count.astype(np.int32)}
+    return PathChannels(**labels, paths=paths)
 
 
 def restored(stored: Channels, array: UPA) -> Channels:

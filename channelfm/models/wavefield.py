@@ -14,9 +14,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from channelfm.waves.greedy import FoundWaves, gain_functions, phasors
+from channelfm.waves.geometry import element_coordinates, waves_at
+from channelfm.waves.greedy import FoundWaves, gain_functions
 from channelfm.waves.search import search_waves
-from channelfm.waves.spherical import element_coordinates
 
 _FEATURES = 9
 
@@ -106,7 +106,7 @@ class Aperture:
 
     def waves(self, sources: Tensor) -> Tensor:
         """Unit-modulus waves complex64 [M, rows, cols] of sources [M, 3]."""
-        return phasors(sources[None], self.y, self.z)[0].reshape(-1, self.rows, self.cols)
+        return waves_at(sources[None], self.y, self.z)[0].reshape(-1, self.rows, self.cols)
 
     def smooth_gains(self, coefficients: Tensor) -> Tensor:
         """Gains at the cells complex64 [M, down, across] of coefficients of the gain functions [M, P]."""

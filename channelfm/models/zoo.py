@@ -1,4 +1,4 @@
-"""Every network by name: one visible dict."""
+"""Every network by name, and by what it is asked."""
 
 from __future__ import annotations
 
@@ -34,19 +34,23 @@ _SMALL: dict[str, Any] = {
     "positions": "axial",
 }
 
-# ``cddim-base`` is the paper's network: 4 x 4 patches, width 512, depth 10, 44.2 million parameters (table IV).
-# ``unet-small`` has about the 3.51 million of its CDDIM with U-Net (V-A1), ``unet-tiny`` as many as ``cddim-tiny``.
-# ``lwm-temporal`` is seed 004's (table I), ``lwm-temporal-small`` has larger tokens, ``dense-temporal-small`` dense
-# attention as well; ``wifo-tiny`` and ``-base`` are WiFo's sizes; ``lwm-1.0`` and ``lwm-1.1`` take the public weights.
-# ``critic`` is the discriminator of the CGAN, whose generator is one of the others.
-BUILDERS: dict[str, Builder] = {
+# Networks by what they are asked, which is how a recipe knows whom its method can ask.
+# (noisy, step, observed, mask) -> channel or noise. ``cddim-base`` is the paper's network: 4 x 4 patches, width 512,
+# depth 10, 44.2 million parameters (table IV). ``unet-small`` has about the 3.51 million of its CDDIM with U-Net
+# (V-A1), ``unet-tiny`` as many as ``cddim-tiny``.
+DENOISERS: dict[str, Builder] = {
     "cddim-demo": partial(Denoiser, width=128, depth=4, heads=4),
     "cddim-tiny": partial(Denoiser, width=96, depth=4, heads=4),
     "cddim-small": partial(Denoiser, width=256, depth=5, heads=8),
     "cddim-base": partial(Denoiser, width=512, depth=10, heads=8, observed_in_query=False),
     "unet-tiny": partial(UNet, width=20),
     "unet-small": partial(UNet, width=44),
-    "wavefield-small": partial(Wavefield, width=32, steps=3),
+}
+# (partial, mask, spacing) -> channel, which find the waves themselves
+WAVE_NETWORKS: dict[str, Builder] = {"wavefield-small": partial(Wavefield, width=32, steps=3)}
+# (frames, seen) -> frames: ``lwm-temporal`` is seed 004's (table I), ``lwm-temporal-small`` has larger tokens,
+# ``dense-temporal-small`` dense attention as well; ``wifo-tiny`` and ``-base`` are WiFo's sizes.
+SEQUENCE_NETWORKS: dict[str, Builder] = {
     "lwm-temporal": LWMTemporal,
     "lwm-temporal-small": partial(LWMTemporal, **_SMALL),
     "dense-temporal-small": partial(LWMTemporal, dense=True, **_SMALL),
@@ -55,11 +59,15 @@ BUILDERS: dict[str, Builder] = {
     "gru-small": partial(RecurrentPredictor, kind="gru"),
     "wifo-tiny": partial(WiFo, width=64),
     "wifo-base": partial(WiFo, width=512),
-    "linear-mixture": LinearMixture,
-    "lwm-1.0": Lwm10,
-    "lwm-1.1": Lwm11,
-    "critic": partial(Critic, width=64, levels=3),
 }
+# (candidates, noise, ahead) -> frames
+MIXTURES: dict[str, Builder] = {"linear-mixture": LinearMixture}
+# patches -> tokens; they take the public weights
+ENCODERS: dict[str, Builder] = {"lwm-1.0": Lwm10, "lwm-1.1": Lwm11}
+# (channel, observed, mask) -> judgement: the discriminator of a CGAN, whose generator is a denoiser
+CRITICS: dict[str, Builder] = {"critic": partial(Critic, width=64, levels=3)}
+
+BUILDERS = DENOISERS | WAVE_NETWORKS | SEQUENCE_NETWORKS | MIXTURES | ENCODERS | CRITICS
 
 
 LARGEST_OPTION = 2048  # width, depth, ...: the paper's largest network is 512 wide

@@ -27,7 +27,7 @@ from channelfm.diffusion import (
 from channelfm.errors import InputError
 
 if TYPE_CHECKING:
-    from channelfm.pretraining.batches import Batch
+    from channelfm.pretraining.views import FrameBatch
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def distillation_loss(
     teacher: Teacher,
     diffusion: DiffusionRecipe,
     sampler_steps: int,
-    batch: Batch,
+    batch: FrameBatch,
     data_consistency: bool = True,
 ) -> Tensor:
     """Weighted mean squared error of the student's clean estimate, a scalar; gradients reach the student alone.

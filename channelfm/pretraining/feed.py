@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from channelfm.errors import InputError
-from channelfm.pretraining.batches import Batch
 from channelfm.pretraining.objectives import OBJECTIVES
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.source import TrainingSource
+from channelfm.pretraining.views import Batch
 from channelfm.processes import one_thread, workers
 
 AHEAD = 2  # batches that wait for the training beyond those being prepared
@@ -29,8 +29,7 @@ def prepare(
 ) -> Batch:
     """Samples ``numbers`` of the batch of a step, for the recipe's objective; the same with any number of threads."""
     with one_thread():
-        objective = OBJECTIVES[recipe.objective.kind]
-        batch: Batch = objective.prepare(objective.draw(source, recipe, step, numbers, device), recipe)
+        batch: Batch = OBJECTIVES[recipe.objective.kind].views(source, recipe, step, numbers, device)
         return batch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from channelfm.errors import InputError
-from channelfm.models.zoo import build
-from channelfm.pretraining.origins import teacher_of
+from channelfm.pretraining.identity import teacher_of
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.state import Trained, TrainingState, averaged, whole_tensors
 from channelfm.processes import end_with_parent
@@ -113,8 +113,7 @@ class Learner:
 
     def average(self) -> nn.Module:
         """The moving average as a plain network on the training device."""
-        spec = self.recipe.predictor
-        network = build(spec.model, **spec.model_options)
+        network = self.recipe.predictor.network()
         network.load_state_dict(whole_tensors(self.state.average.state_dict()))
         return network.to(self._fabric.device).eval()
 
@@ -149,3 +148,20 @@ def _sharding(recipe: PretrainRecipe) -> ModelParallelStrategy:
     return ModelParallelStrategy(
         parallelize_fn=spread, data_parallel_size=recipe.devices * recipe.num_nodes, tensor_parallel_size=1
     )
+
+
+def rate_factor(recipe: PretrainRecipe, step: int) -> float:
+    """The learning rate of a step over its peak: linear warm-up, then half a cosine down to 1 %."""
+    if step < recipe.warmup_steps:
+        return (step + 1) / recipe.warmup_steps
+    progress = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Exponential moving average, shorter in the first steps so that it forgets the initialisation."""
+    now = min(decay, (1 + step) / (10 + step))
+    means: list[Tensor] = list(average.parameters())
+    weights = [weight.to(mean.dtype) for weight, mean in zip(network.parameters(), means, strict=True)]
+    torch._foreach_lerp_(means, weights, 1 - now)

@@ -24,20 +24,18 @@ from channelfm.checkpoints import CHECKPOINT, CONFIG, STATE, WEIGHTS, load_check
 from channelfm.datasets.claim import at_work
 from channelfm.errors import ChannelfmError, InputError
 from channelfm.files import remove_leftovers
-from channelfm.pretraining.batches import Batch
-from channelfm.pretraining.events import EventLog
 from channelfm.pretraining.feed import feed
-from channelfm.pretraining.history import History
 from channelfm.pretraining.identity import Identity
-from channelfm.pretraining.learner import NETWORK, Learner, launch
+from channelfm.pretraining.journal import HISTORY, Journal
+from channelfm.pretraining.learner import NETWORK, Learner, launch, rate_factor, update_average
 from channelfm.pretraining.objectives import OBJECTIVES, fresh_networks
 from channelfm.pretraining.recipe import PretrainRecipe
-from channelfm.pretraining.schedule import rate_factor, update_average
 from channelfm.pretraining.source import ArraySource, TrainingSource
 from channelfm.pretraining.state import load_state, save_state
 from channelfm.pretraining.utilisation import Meter
+from channelfm.pretraining.validation import validate
+from channelfm.pretraining.views import Batch
 
-HISTORY = "history.json"
 SMALLEST_WEIGHT = 1e-12  # of a batch on average; all zero where nothing was received
 
 
@@ -74,7 +72,7 @@ def pretrain_from(
     the first step, where ``out`` cannot be written; StoppedError after ``max_seconds``.
     """
     out = Path(out)
-    OBJECTIVES[recipe.objective.kind].check(source, recipe)
+    source.check(recipe)
     identity, checkpoint = Identity.of(recipe, source), out / CHECKPOINT
     if (checkpoint / CONFIG).is_file():
         kept = read_config(checkpoint).provenance
@@ -118,10 +116,9 @@ class _Run:
             raise InputError(
                 f"batch_size = {self.recipe.batch_size}: give a multiple of the {fabric.world_size} processes"
             )
-        self.history = History(out / HISTORY, self.state.step)
-        self.events = EventLog(out / "logs") if fabric.is_global_zero else None
+        self.journal = Journal(out, self.state.step, writes=fabric.is_global_zero)
         patch = getattr(self.state.average, "patch", 1)
-        self.meter = Meter(self.recipe, patch, fabric.device, fabric.world_size)
+        self.meter = Meter(self.recipe.precision, patch, fabric.device, fabric.world_size)
 
     def train(self, source: TrainingSource, max_seconds: float | None) -> None:
         """The remaining steps. Raises StoppedError, its state saved, when the time is over."""
@@ -155,33 +152,30 @@ class _Run:
         # With weights whose mean over all processes is 1, the mean of gradients is that of one process.
         mean = self.learner.mean(batch.weight.mean()).clamp_min(SMALLEST_WEIGHT)
         self.learner.set_learning_rate(rate_factor(recipe, state.step))
+        self.meter.add(self.learner, batch)
         values = OBJECTIVES[recipe.objective.kind].step(
             self.learner, dataclasses.replace(batch, weight=batch.weight / mean)
         )
         values = {name: self.learner.mean(value) for name, value in values.items()}
         update_average(state.average, state.trained[NETWORK].network, recipe.ema_decay, state.step)
-        self.note({f"train/{name}": float(value) for name, value in values.items()})
+        self.journal.scalars(state.step, {f"train/{name}": float(value) for name, value in values.items()})
         state.step += 1
-        self.meter.add(len(batch), tuple(batch.mask.shape[1:]))
         return float(values["loss"])
 
     def log(self, **values: Any) -> None:
         """Note values in the history and in TensorBoard."""
-        self.history.add(self.state.step, **values)
-        self.note({f"speed/{name}": value for name, value in values.items() if name != "loss"})
-
-    def note(self, values: dict[str, float]) -> None:
-        """Note values in TensorBoard's log."""
-        if self.events is not None:
-            self.events.add(self.state.step, values)
+        self.journal.add(self.state.step, **values)
+        speeds = {f"speed/{name}": value for name, value in values.items() if name != "loss"}
+        self.journal.scalars(self.state.step, speeds)
 
     def validate(self) -> tuple[nn.Module, dict[str, float]]:
         """The moving average as a plain network, and its scores, noted; its time does not count as training's."""
         network, scores = self.learner.average(), dict[str, float]()
         if self.fabric.is_global_zero:
-            scores = OBJECTIVES[self.recipe.objective.kind].validate(network, self.recipe, self.validation)
-            self.note({f"validation/nmse_db_{ratio}": value for ratio, value in scores.items()})
-            self.history.add(self.state.step, validation_nmse_db=scores)
+            scores = validate(network, self.recipe, self.validation)
+            named = {f"validation/nmse_db_{case}": value for case, value in scores.items()}
+            self.journal.scalars(self.state.step, named)
+            self.journal.add(self.state.step, validation_nmse_db=scores)
         self.fabric.barrier()
         self.meter.restart()
         return network, scores
@@ -189,18 +183,15 @@ class _Run:
     def save(self) -> None:
         """Keep the state and the history."""
         save_state(self.out / STATE, self.state, self.identity, writes=self.fabric.is_global_zero)
-        if self.events is not None:
-            self.history.save()
-            self.events.flush()
+        self.journal.save()
 
     def finish(self) -> None:
         """Write the checkpoint; the state is no longer needed."""
         network, scores = self.validate()
-        if self.events is not None:
+        if self.fabric.is_global_zero:
             provenance = self.identity.hashes | {"recipe": self.identity.settings, "validation_nmse_db": scores}
             save_checkpoint(self.out / CHECKPOINT, network, self.recipe.predictor, provenance)
-            self.history.save()
-            self.events.close()
+            self.journal.save(last=True)
             (self.out / STATE).unlink(missing_ok=True)
         self.fabric.barrier()
 

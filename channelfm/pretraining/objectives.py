@@ -6,43 +6,41 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from channelfm.diffusion import noise_sample
+from channelfm.learned.recipe import DiffusionModel, OneShotModel, SequenceModel
 from channelfm.models.zoo import build
-from channelfm.pretraining.batches import Batch, draw_examples, in_frame
 from channelfm.pretraining.distillation import Teacher, distillation_loss, student_steps
+from channelfm.pretraining.identity import start_from
 from channelfm.pretraining.learner import CRITIC, NETWORK, Learner
-from channelfm.pretraining.mixture import draw_mixture, mixture_loss, validate_mixture
-from channelfm.pretraining.origins import start_from
 from channelfm.pretraining.recipe import (
     AdversarialObjective,
     DistillationObjective,
     PretrainRecipe,
     RegressionObjective,
+    SequenceObjective,
 )
-from channelfm.pretraining.sequences import check_sequences, draw_sequences, sequence_loss, validate_sequences
-from channelfm.pretraining.source import check_links
-from channelfm.pretraining.validation import validate
-from channelfm.pretraining.wavefield import wavefield_loss, with_waves
+from channelfm.pretraining.sequence_views import MixtureBatch, SequenceBatch, mixture_views, sequence_views
+from channelfm.pretraining.source import spacing_of
+from channelfm.pretraining.views import Batch, FrameBatch, WavefieldBatch, masked_views, wavefield_views
 
 Loss = Callable[[nn.Module, PretrainRecipe, Any], Tensor]  # of the objective's own batches
-Complex = NDArray[np.complex64]
 Networks = dict[str, tuple[nn.Module, float]]  # networks by name, with their peak learning rates
 
+_LEAST_ERROR = 1e-6  # of an NMSE: better no longer counts
 
-def diffusion_loss(network: nn.Module, recipe: PretrainRecipe, batch: Batch) -> Tensor:
+
+def diffusion_loss(network: nn.Module, recipe: PretrainRecipe, batch: FrameBatch) -> Tensor:
     """Weighted mean squared error of the prediction at the batch's diffusion steps (eq. 12), a scalar."""
-    noisy, target = noise_sample(recipe.predictor.diffusion, batch.clean, batch.noise, batch.step)
+    noisy, target = noise_sample(_diffusion(recipe).diffusion, batch.clean, batch.noise, batch.step)
     prediction = network(noisy, batch.step, batch.observed, batch.mask)
     return weighted_mean((prediction - target).square().mean((1, 2, 3)), batch)
 
 
-def regression_loss(network: nn.Module, recipe: PretrainRecipe, batch: Batch) -> Tensor:
+def regression_loss(network: nn.Module, recipe: PretrainRecipe, batch: FrameBatch) -> Tensor:
     """Weighted mean squared error of the one-shot prediction, over all antennas or the hidden ones."""
     objective = recipe.objective
     assert isinstance(objective, RegressionObjective)
@@ -53,13 +51,53 @@ def regression_loss(network: nn.Module, recipe: PretrainRecipe, batch: Batch) ->
     return weighted_mean((error * hidden).sum((1, 2)) / hidden.sum((1, 2)).clamp_min(1), batch)
 
 
+def wavefield_loss(network: nn.Module, recipe: PretrainRecipe, batch: WavefieldBatch) -> Tensor:
+    """Mean of the logarithm of the amplitude of the relative error: a decibel counts alike in hopeless samples and in
+    easy ones, down to -60 dB, below which the wave model itself and single precision decide."""
+    field = network(torch.view_as_complex(batch.observed), batch.mask, spacing_of(recipe), batch.waves)
+    error = (torch.view_as_real(field) - batch.clean).square().sum(3).mean((1, 2))
+    return weighted_mean((error + _LEAST_ERROR).log() / 2, batch)
+
+
+def sequence_loss(network: nn.Module, recipe: PretrainRecipe, batch: SequenceBatch) -> Tensor:
+    """Relative error of what is asked for, a scalar: of each token (eq. 12), of each sample, or its logarithm."""
+    objective, model = recipe.objective, recipe.predictor
+    assert isinstance(objective, SequenceObjective)
+    assert isinstance(model, SequenceModel)
+    answer = model.sequence.ask(network, batch.observed, batch.mask)
+    error = (answer - batch.clean).square().sum(-1) * batch.asked
+    power = batch.clean.square().sum(-1) * batch.asked
+    if objective.loss == "token":
+        error, power = (_over_patches(part, objective.mask_patch) for part in (error, power))
+        tokens = _over_patches(batch.asked.float(), objective.mask_patch) > 0
+        relative = (error / (power + objective.epsilon)).sum((1, 2, 3)) / tokens.sum((1, 2, 3)).clamp_min(1)
+    else:
+        relative = error.sum((1, 2, 3)) / power.sum((1, 2, 3)).clamp_min(1e-12)
+        if objective.loss == "decibel":
+            relative = (relative + objective.epsilon).log()
+    return weighted_mean(relative, batch)
+
+
+def mixture_loss(network: nn.Module, recipe: PretrainRecipe, batch: MixtureBatch) -> Tensor:
+    """Mean logarithm of the NMSE of each frame: what is easy counts as much as what is hard; a scalar."""
+    error = (network(batch.candidates, batch.noise, batch.ahead) - batch.target).square().sum((2, 3, 4))
+    power = batch.target.square().sum((2, 3, 4)).clamp_min(1e-30)
+    return weighted_mean((error / power + _LEAST_ERROR).log().mean(1), batch)
+
+
 def weighted_mean(values: Tensor, batch: Batch) -> Tensor:
     """Mean of ``values`` [N] with the batch's weights, whose mean over all processes is 1."""
     return (values * batch.weight).mean()
 
 
-def generated(network: nn.Module, recipe: PretrainRecipe, batch: Batch) -> Tensor:
+def _over_patches(values: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Sums [N, T, h, w] over patches of values [N, T, H, W]; what does not fill a patch counts as one."""
+    return F.avg_pool2d(values.float(), patch, ceil_mode=True, count_include_pad=False, divisor_override=1)
+
+
+def generated(network: nn.Module, recipe: PretrainRecipe, batch: FrameBatch) -> Tensor:
     """What a one-shot network answers: float32 [N, rows, cols, 2]."""
+    assert isinstance(recipe.predictor, OneShotModel)
     start = batch.noise if recipe.predictor.latent else torch.zeros_like(batch.clean)
     answer: Tensor = network(start, torch.zeros_like(batch.step), batch.observed, batch.mask)
     return answer
@@ -75,7 +113,7 @@ def descend(loss: Loss) -> Callable[[Learner, Batch], dict[str, Tensor]]:
     return step
 
 
-def adversarial_step(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+def adversarial_step(learner: Learner, batch: FrameBatch) -> dict[str, Tensor]:
     """The critic learns to tell channels from generated ones, then the generator to please it (hinge losses).
 
     The critic sees generated channels as they are used: with the observed antennas as they are.
@@ -98,23 +136,25 @@ def adversarial_step(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     return {"loss": loss.detach(), "gradient_norm": norm, "critic": critic_loss.detach(), "error": error.detach()}
 
 
-def distillation_step(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+def distillation_step(learner: Learner, batch: FrameBatch) -> dict[str, Tensor]:
     """The student learns to do with the step's number of sampling steps what the teacher does with its own."""
-    recipe = learner.recipe
+    recipe, model = learner.recipe, _diffusion(learner.recipe)
     assert isinstance(recipe.objective, DistillationObjective)
-    if batch.clean.is_meta:
-        raise NotImplementedError("the teacher's steps change from step to step: operations are not counted")
     assert learner.teacher is not None
-    teacher = Teacher(learner.teacher.network, learner.teacher.recipe.diffusion, recipe.objective.teacher_steps)
     loss = distillation_loss(
         learner.networks[NETWORK],
-        teacher,
-        recipe.predictor.diffusion,
-        student_steps(learner.state.step, recipe.predictor.sampler.steps),
+        Teacher(learner.teacher.network, learner.teacher.recipe.diffusion, recipe.objective.teacher_steps),
+        model.diffusion,
+        student_steps(learner.state.step, model.sampler.steps),
         batch,
-        recipe.predictor.sampler.data_consistency,
+        model.sampler.data_consistency,
     )
     return {"loss": loss.detach(), "gradient_norm": learner.descend(NETWORK, loss)}
+
+
+def _diffusion(recipe: PretrainRecipe) -> DiffusionModel:
+    assert isinstance(recipe.predictor, DiffusionModel)
+    return recipe.predictor
 
 
 def critic_of(recipe: PretrainRecipe) -> Networks:
@@ -126,22 +166,20 @@ def critic_of(recipe: PretrainRecipe) -> Networks:
 
 @dataclass(frozen=True)
 class Objective:
-    """How one kind of objective trains.
+    """How one kind of objective trains: views and a loss.
 
-    ``step`` descends on one batch and returns scalars to log, among them "loss" and "gradient_norm"; ``check``
-    refuses a source that does not fit; ``draw`` takes examples from it, ``prepare`` makes batches of them;
-    ``validate`` scores a network on channels that were kept for it; ``companions`` builds networks that are trained
-    beside the recipe's and saved with the state, but not kept in the end. A step finds the networks as
-    ``learner.networks``, the teacher of objectives that name one as ``learner.teacher``, the moving average and the
-    number of the step in ``learner.state``.
+    ``views`` draws samples ``numbers`` of the batch of a step from a source: (source, recipe, step, numbers, device);
+    ``step`` descends on one batch and returns scalars to log, among them "loss" and "gradient_norm"; ``companions``
+    builds networks that are trained beside the recipe's and saved with the state, but not kept in the end. A step finds
+    the networks as ``learner.networks``, the teacher of objectives that name one as ``learner.teacher``, the moving
+    average and the number of the step in ``learner.state``. Steps of another ``phase`` cost another number of
+    operations.
     """
 
+    views: Callable[..., Any]
     step: Callable[[Learner, Any], dict[str, Tensor]]
-    draw: Callable[..., Any] = draw_examples
-    prepare: Callable[[Any, PretrainRecipe], Any] = in_frame
-    check: Callable[[Any, PretrainRecipe], None] = check_links
-    validate: Callable[[nn.Module, PretrainRecipe, Complex], dict[str, float]] = validate
     companions: Callable[[PretrainRecipe], Networks] = lambda recipe: {}
+    phase: Callable[[PretrainRecipe, int], int] = lambda recipe, step: 0
 
 
 def fresh_networks(recipe: PretrainRecipe) -> Networks:
@@ -149,7 +187,7 @@ def fresh_networks(recipe: PretrainRecipe) -> Networks:
     global generator, and their peak rates."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        network = build(recipe.predictor.model, **recipe.predictor.model_options)
+        network = recipe.predictor.network()
         if recipe.start_from is not None:
             start_from(network, recipe.start_from)
         return {NETWORK: (network, recipe.learning_rate)} | OBJECTIVES[recipe.objective.kind].companions(recipe)
@@ -157,23 +195,15 @@ def fresh_networks(recipe: PretrainRecipe) -> Networks:
 
 # PretrainRecipe.objective.kind -> how it trains
 OBJECTIVES: dict[str, Objective] = {
-    "diffusion": Objective(descend(diffusion_loss)),
-    "regression": Objective(descend(regression_loss)),
-    "wavefield": Objective(descend(wavefield_loss), prepare=with_waves),
-    "distillation": Objective(distillation_step),
-    "adversarial": Objective(adversarial_step, companions=critic_of),
-    "masked-sequence": Objective(
-        descend(sequence_loss),
-        draw=draw_sequences,
-        prepare=lambda batch, recipe: batch,
-        check=check_sequences,
-        validate=validate_sequences,
+    "diffusion": Objective(masked_views, descend(diffusion_loss)),
+    "regression": Objective(masked_views, descend(regression_loss)),
+    "wavefield": Objective(wavefield_views, descend(wavefield_loss)),
+    "distillation": Objective(
+        masked_views,
+        distillation_step,
+        phase=lambda recipe, step: student_steps(step, _diffusion(recipe).sampler.steps),
     ),
-    "mixture": Objective(
-        descend(mixture_loss),
-        draw=draw_mixture,
-        prepare=lambda batch, recipe: batch,
-        check=lambda source, recipe: None,
-        validate=validate_mixture,
-    ),
+    "adversarial": Objective(masked_views, adversarial_step, companions=critic_of),
+    "masked-sequence": Objective(sequence_views, descend(sequence_loss)),
+    "mixture": Objective(mixture_views, descend(mixture_loss)),
 }

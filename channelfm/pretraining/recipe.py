@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from channelfm.config import Recipe
-from channelfm.learned.network import PredictorRecipe
-from channelfm.pretraining.sequence_recipe import MixtureObjective, SequenceObjective
+from channelfm.learned.recipe import DiffusionModel, ModelRecipe
 from channelfm.pretraining.source import SourceRecipe
 
 MaskKind = Literal["random", "rows", "columns", "block", "comb"]
 Weight = Annotated[float, Field(ge=0)]
+FUTURE, ESTIMATE = "future", "estimate"  # masks of sequences beside those that hide tokens
 
 
 class DiffusionObjective(Recipe):
     """Denoising: the network predicts noise, sample or velocity (``predictor.diffusion``) of a noisy channel."""
+
+    method: ClassVar[str] = "diffusion"
 
     kind: Literal["diffusion"] = "diffusion"
 
@@ -26,6 +28,8 @@ class DiffusionObjective(Recipe):
 class RegressionObjective(Recipe):
     """One shot to the clean channel, squared error: over hidden antennas only (masked channel modelling as LWM's) or
     over all (masked autoencoder)."""
+
+    method: ClassVar[str] = "one-shot"
 
     kind: Literal["regression"] = "regression"
     hidden_only: bool = False
@@ -37,6 +41,8 @@ class AdversarialObjective(Recipe):
     The generator minimises ``-critic + reconstruction * mean |error|`` (pix2pix's form, Isola et al. 2017).
     """
 
+    method: ClassVar[str] = "one-shot"
+
     kind: Literal["adversarial"] = "adversarial"
     critic: str = "critic"
     critic_options: dict[str, int | bool] = Field(default_factory=dict)
@@ -46,6 +52,8 @@ class AdversarialObjective(Recipe):
 
 class WavefieldObjective(Recipe):
     """The error of the whole field, for models that find waves themselves (``models.wavefield``)."""
+
+    method: ClassVar[str] = "wavefield"
 
     kind: Literal["wavefield"] = "wavefield"
 
@@ -57,12 +65,91 @@ class DistillationObjective(Recipe):
     ``teacher`` is a checkpoint's name or folder; ``start_from`` it, too, where the networks are alike.
     """
 
+    method: ClassVar[str] = "diffusion"
+
     kind: Literal["distillation"] = "distillation"
     teacher: str
     teacher_steps: int = Field(default=32, ge=1)
 
 
-# A further objective: its recipe here, its loss in objectives.OBJECTIVES.
+class SequenceObjective(Recipe):
+    """Masked modelling of sequences (PI-MCM; seed 004, IV-A), which is prediction where ``mask_kinds`` is "future".
+
+    ``frames`` are taken of each sequence. ``mask_kinds`` weighs the kinds, one drawn for each batch: those of the paper
+    hide exactly floor(ratio * tokens) of the tokens, patches of ``mask_patch`` angles and taps; "future" hides the last
+    ``horizon`` frames; "estimate" hides nothing and asks for all, without the noise. The ratio grows linearly from the
+    first to the second ``mask_ratio`` over the share ``curriculum`` of the steps. ``loss``: the mean over the tokens
+    that are asked for of their relative errors, ``epsilon`` added to their powers (eq. 12), or the relative error of
+    all that is asked of a "sample", as benchmarks count, or, plus ``epsilon``, its logarithm ("decibel"), which gives
+    easy samples as much weight as hard ones.
+
+    Augmentations: a random phase always; ``mirror`` turns the array, or time, or angle, delay and time together into
+    their mirror images, each again a channel; ``amplitude_db`` scales by up to as much; ``snr_db`` is the range of
+    noise on what is observed, but for a share ``noiseless``; of the observed tokens up to ``dropout`` are lost.
+    ``samples``: only so many sequences, evenly spaced, as few-shot tuning has them; null: all.
+    """
+
+    method: ClassVar[str] = "sequence"
+
+    kind: Literal["masked-sequence"] = "masked-sequence"
+    frames: int = Field(default=20, ge=2)
+    horizon: int = Field(default=8, ge=1)
+    mask_kinds: dict[Literal["random", "rect", "tube", "comb", "future", "estimate"], Weight] = Field(
+        default={"rect": 0.3, "tube": 0.3, "comb": 0.3, "random": 0.1}
+    )
+    mask_patch: tuple[int, int] = (1, 1)
+    mask_ratio: tuple[float, float] = (0.3, 0.6)
+    curriculum: float = Field(default=0.5, ge=0, le=1)
+    loss: Literal["token", "sample", "decibel"] = "token"
+    epsilon: float = Field(default=1e-2, gt=0)
+    mirror: bool = True
+    amplitude_db: float = Field(default=3.0, ge=0)
+    snr_db: tuple[float, float] | None = (0.0, 30.0)
+    noiseless: float = Field(default=0.5, ge=0, le=1)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    samples: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not 0 <= self.mask_ratio[0] <= self.mask_ratio[1] < 1:
+            raise ValueError("objective.mask_ratio: give [first, last] with 0 <= first <= last < 1")
+        if not sum(self.mask_kinds.values()) > 0:
+            raise ValueError("objective.mask_kinds: give at least one kind a weight above 0")
+        if self.horizon >= self.frames:
+            raise ValueError(f"objective.horizon {self.horizon} leaves no past in {self.frames} frames")
+        if min(self.mask_patch) < 1:
+            raise ValueError("objective.mask_patch: give sides of at least 1")
+        return self
+
+    def ratio_at(self, share: float) -> float:
+        """The mask ratio after a ``share`` of all steps."""
+        first, last = self.mask_ratio
+        grown = 1.0 if self.curriculum == 0 else min(share / self.curriculum, 1.0)
+        return round(first + (last - first) * grown, 4)
+
+
+class MixtureObjective(Recipe):
+    """A mixture of linear predictors (``predictor.candidates``) learns whom to believe.
+
+    Of each sequence of ``frames`` frames the last ``horizon`` are predicted, ``draws`` times with other noise: batches
+    of sequences share an SNR from ``snr_db``, or are clean in a share ``noiseless``, and one of ``combs``. ``samples``:
+    only so many sequences, evenly spaced; null: all.
+    """
+
+    method: ClassVar[str] = "mixture"
+
+    kind: Literal["mixture"] = "mixture"
+    frames: int = Field(default=18, ge=2)
+    horizon: int = Field(default=8, ge=1)
+    draws: int = Field(default=3, ge=1)
+    snr_db: tuple[float, float] = (-3.0, 30.0)
+    noiseless: float = Field(default=0.3, ge=0, le=1)
+    combs: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 1, 2, 4), min_length=1)
+    samples: int | None = Field(default=None, ge=1)
+
+
+# A further objective: its recipe here, with the method of models that it trains; its views and loss in
+# objectives.OBJECTIVES.
 ObjectiveRecipe = Annotated[
     DiffusionObjective
     | RegressionObjective
@@ -73,16 +160,8 @@ ObjectiveRecipe = Annotated[
     | MixtureObjective,
     Field(discriminator="kind"),
 ]
-METHOD_OF = {
-    "diffusion": "diffusion",
-    "regression": "one-shot",
-    "adversarial": "one-shot",
-    "wavefield": "wavefield",
-    "distillation": "diffusion",
-    "masked-sequence": "sequence",
-    "mixture": "mixture",
-}
 
+OF_LINKS = ("source", "mask_ratio", "mask_ratio_skew", "mask_kinds")  # fields that sequences do without
 # Fields that say how the work is done, not what comes out of it.
 HOW = (
     "accelerator",
@@ -102,10 +181,10 @@ class PretrainRecipe(Recipe):
     """What is trained (``predictor``), on what (``source``), towards what (``objective``), and how.
 
     ``mask_ratio`` is the range of the share of hidden antennas, ``mask_ratio_skew`` >= 1 draws more of the high ones
-    (u^(1 / skew), u uniform), ``mask_kinds`` weighs the kinds of masks (the objective of sequences has its own, and
-    needs no ``source``); ``batch_size`` is that of all processes
-    together; ``start_from`` names a checkpoint whose weights training starts from; ``precision`` is Fabric's
-    (bf16-mixed pays on GPUs; on CPUs without AMX it measured 2 times slower than 32-true).
+    (u^(1 / skew), u uniform), ``mask_kinds`` weighs the kinds of masks; objectives of sequences have their own, and no
+    ``source``. ``batch_size`` is that of all processes together; ``start_from`` names a checkpoint whose weights
+    training starts from; ``precision`` is Fabric's (bf16-mixed pays on GPUs; on CPUs without AMX it measured 2 times
+    slower than 32-true).
 
     The fields of ``HOW`` say how the work is done and leave the result as it is, but for rounding: ``workers``
     processes prepare batches ahead (0: in line, on the device that trains); ``save_every`` steps the state is kept for
@@ -114,7 +193,7 @@ class PretrainRecipe(Recipe):
     ``strategy``, ``devices`` and ``num_nodes`` are Fabric's; torchrun starts the processes of several machines.
     """
 
-    predictor: PredictorRecipe = PredictorRecipe()
+    predictor: ModelRecipe = DiffusionModel()
     source: SourceRecipe = SourceRecipe()
     objective: ObjectiveRecipe = DiffusionObjective()
     mask_ratio: tuple[float, float] = (0.0, 0.9)
@@ -148,13 +227,14 @@ class PretrainRecipe(Recipe):
             raise ValueError("mask_ratio: give [low, high] with 0 <= low <= high <= 1")
         if not sum(self.mask_kinds.values()) > 0:
             raise ValueError("mask_kinds: give at least one kind a weight above 0")
-        needed = METHOD_OF[self.objective.kind]
-        if self.predictor.method != needed:
+        if self.predictor.method != self.objective.method:
             raise ValueError(
-                f"objective.kind {self.objective.kind} trains predictors of method {needed}: set predictor.method to it"
+                f"objective.kind {self.objective.kind} trains predictors of method {self.objective.method}: "
+                "set predictor.method to it"
             )
-        if self.predictor.method == "mixture" and not self.predictor.candidates:
-            raise ValueError("predictor.candidates: name the classical predictors of sequences that are mixed")
+        for name in OF_LINKS if self.predictor.of_sequences else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: does not apply to objective.kind {self.objective.kind}; remove it")
         if self.strategy == "fsdp" and self.objective.kind == "adversarial":
             raise ValueError("strategy: fsdp cannot spread a critic's spectral norms over processes; use ddp")
         return self

@@ -22,7 +22,9 @@ from torch import Tensor
 from channelfm.arrays import UPA
 from channelfm.channels.compact import CompactPaths, expand
 from channelfm.config import Recipe
+from channelfm.datasets.blocks import spread
 from channelfm.errors import InputError
+from channelfm.learned.recipe import MixtureModel, SequenceModel
 from channelfm.observation import fold_frequency, usable_snapshots
 
 if TYPE_CHECKING:
@@ -96,6 +98,10 @@ class TrainingSource(Protocol):
         """SHA-256 over all that examples depend on."""
         ...
 
+    def check(self, recipe: PretrainRecipe) -> None:
+        """InputError if the source cannot give what the recipe asks for."""
+        ...
+
 
 class Source(TrainingSource, Protocol):
     """Links to train on."""
@@ -103,10 +109,6 @@ class Source(TrainingSource, Protocol):
     @property
     def size(self) -> tuple[int, int]:
         """Rows and columns of the largest array that fits into all links' apertures."""
-        ...
-
-    def check(self, recipe: SourceRecipe, spacing_wavelengths: float) -> None:
-        """InputError if the source cannot give what the recipe asks for."""
         ...
 
     def channels(self, links: Integers, view: View, offset_s: Float, device: torch.device) -> Tensor:
@@ -141,13 +143,13 @@ class ArraySource:
         """See :class:`Source`."""
         return _sha256([self.grid])
 
-    def check(self, recipe: SourceRecipe, spacing_wavelengths: float) -> None:
-        """See :class:`Source`."""
-        check_sizes(self, recipe)
+    def check(self, recipe: PretrainRecipe) -> None:
+        """See :class:`TrainingSource`."""
+        check_sizes(self, recipe.source)
         for name in ("roll_deg", "bandwidth_hz", "latest_s"):
-            if getattr(recipe, name) > 0:
+            if getattr(recipe.source, name) > 0:
                 raise InputError(
-                    f"source.{name} = {getattr(recipe, name)}: needs paths, and this data set holds channels; "
+                    f"source.{name} = {getattr(recipe.source, name)}: needs paths, and this data set holds channels; "
                     "set it to 0 or generate the data with -s channel.storage=paths"
                 )
 
@@ -194,9 +196,10 @@ class PathSource:
             values += [getattr(record, item.name) for item in dataclasses.fields(record)]
         return _sha256(values)
 
-    def check(self, recipe: SourceRecipe, spacing_wavelengths: float) -> None:
-        """See :class:`Source`."""
-        check_sizes(self, recipe)
+    def check(self, recipe: PretrainRecipe) -> None:
+        """See :class:`TrainingSource`."""
+        check_sizes(self, recipe.source)
+        spacing_wavelengths = spacing_of(recipe)
         for record in self.records:
             if record.array.spacing_wavelengths != spacing_wavelengths:
                 raise InputError(
@@ -226,9 +229,35 @@ class PathSource:
         return response
 
 
-def check_links(source: Source, recipe: PretrainRecipe) -> None:
-    """InputError if a source of links cannot give what the recipe asks for."""
-    source.check(recipe.source, recipe.predictor.frame.spacing_wavelengths)
+class SequenceSource:
+    """Sequences complex64 [N, T, row, col, F] to train on."""
+
+    def __init__(self, response: NDArray[np.complex64]) -> None:
+        self.response = response
+
+    def __len__(self) -> int:
+        return len(self.response)
+
+    def fingerprint(self) -> str:
+        """See :class:`TrainingSource`."""
+        return _sha256([self.response])
+
+    def check(self, recipe: PretrainRecipe) -> None:
+        """See :class:`TrainingSource`."""
+        needed, frames = getattr(recipe.objective, "frames", 0), self.response.shape[1]
+        if frames < needed:
+            raise InputError(f"objective.frames = {needed}, but sequences have {frames} frames")
+
+
+def spacing_of(recipe: PretrainRecipe) -> float:
+    """Spacing of the array's elements that a recipe of links trains for."""
+    assert not isinstance(recipe.predictor, SequenceModel | MixtureModel)
+    return recipe.predictor.frame.spacing_wavelengths
+
+
+def spread_evenly(channels: NDArray[np.complex64], most: int) -> NDArray[np.complex64]:
+    """At most so many of some channels [N, ...], evenly spaced."""
+    return np.asarray(channels[spread(np.arange(len(channels)), most)])
 
 
 def check_sizes(source: Source, recipe: SourceRecipe) -> None:

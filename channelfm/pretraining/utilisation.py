@@ -1,8 +1,10 @@
 """Throughput, and how much of the machine the training uses.
 
 Utilisation is the floating point operations of the networks' forward and backward passes per second (multiplications
-and additions of matrix products and convolutions, counted by torch's FlopCounterMode; what a clever implementation
-saves or repeats does not count) over the rate of one large matrix product in the training precision on this machine.
+and additions of matrix products, convolutions and attention, counted by torch's FlopCounterMode; what a clever
+implementation saves or repeats does not count) over the rate of one large matrix product in the training precision on
+this machine. They are counted in one more step on the first batch of each size, which no network learns from: within
+the counter, gradients are rounded otherwise.
 """
 
 from __future__ import annotations
@@ -12,29 +14,32 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from channelfm.pretraining.batches import Batch
+from channelfm.learned.estimator import device_of
 from channelfm.pretraining.learner import Learner
 from channelfm.pretraining.objectives import OBJECTIVES, fresh_networks
-from channelfm.pretraining.recipe import PretrainRecipe
+from channelfm.pretraining.views import Batch
 
 _TYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "bf16-true": torch.bfloat16, "16-mixed": torch.half}
 _SIDES = {"cpu": 1536, "cuda": 8192}  # of the product that the peak is measured with
 _REPEATS = 6
+_COUNTED = 4  # samples: attention by matrix products takes more memory
 
 
-class _CountingLearner(Learner):
-    """Runs an objective's step on the device ``meta``: shapes alone, no values, no optimizer."""
+class _Counted(Learner):
+    """Runs an objective's step on networks of its own, without an optimizer."""
 
-    def __init__(self, recipe: PretrainRecipe) -> None:
-        self.recipe = recipe
-        with torch.device("meta"):
-            networks = fresh_networks(recipe.model_copy(update={"start_from": None}))
-        self.networks = {name: network for name, (network, _) in networks.items()}
+    def __init__(self, learner: Learner) -> None:
+        self.recipe, self.state, self.teacher = learner.recipe, learner.state, learner.teacher
+        fresh = fresh_networks(learner.recipe.model_copy(update={"start_from": None}))
+        device = device_of(learner.state.average)
+        self.networks = {name: network.to(device) for name, (network, _) in fresh.items()}
 
     def descend(self, name: str, loss: Tensor) -> Tensor:
         loss.backward()  # type: ignore[no-untyped-call]
@@ -45,24 +50,24 @@ class _CountingLearner(Learner):
         yield self.networks[name].requires_grad_(False)
 
 
-@lru_cache(maxsize=64)
-def _sample_flops(key: str, size: tuple[int, ...]) -> float | None:
-    recipe = PretrainRecipe.model_validate_json(key)
-    grid = torch.empty((1, *size, 2), device="meta")
-    mask = torch.empty((1, *size), dtype=torch.bool, device="meta")
-    number = torch.empty(1, device="meta")
-    batch = Batch(grid, grid, mask, grid, number.long(), number)
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Attention and recurrence by matrix products, which the counter knows."""
+    mkldnn: Any = torch.backends.mkldnn
+    (before, *_) = mkldnn.set_flags(False)
     try:
-        with FlopCounterMode(display=False) as counter:
-            OBJECTIVES[recipe.objective.kind].step(_CountingLearner(recipe), batch)
-    except (NotImplementedError, RuntimeError):
-        return None
-    return float(counter.get_total_flops())
+        with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        mkldnn.set_flags(before)
 
 
-def sample_flops(recipe: PretrainRecipe, size: tuple[int, ...]) -> float | None:
-    """Floating point operations of training on one sample of ``size``; None where shapes alone do not tell."""
-    return _sample_flops(recipe.model_dump_json(), size)
+def step_flops(learner: Learner, batch: Batch) -> float:
+    """Floating point operations of the next step on a batch, from those on a few of its samples."""
+    counted, few = _Counted(learner), batch.first(_COUNTED)
+    with plain_kernels(), FlopCounterMode(display=False) as counter:
+        OBJECTIVES[learner.recipe.objective.kind].step(counted, few)
+    return float(counter.get_total_flops()) * len(batch) / len(few)
 
 
 @lru_cache(maxsize=8)
@@ -85,34 +90,37 @@ class Meter:
     A token is a patch of ``patch`` x ``patch`` antennas; of sequences of such sides, the last one's being delay.
     """
 
-    def __init__(
-        self, recipe: PretrainRecipe, patch: int | tuple[int, ...], device: torch.device, processes: int
-    ) -> None:
-        self._recipe, self._processes = recipe, processes
+    def __init__(self, precision: str, patch: int | tuple[int, ...], device: torch.device, processes: int) -> None:
+        self._processes, self._counted = processes, dict[tuple[int, ...], float]()
         self._patch = (patch, patch) if isinstance(patch, int) else patch
-        self._peak = matmul_peak(device, recipe.precision)
+        self._peak = matmul_peak(device, precision)
         self.restart()
 
     def restart(self) -> None:
         """Forget what was added; time counts from here."""
-        self._samples, self._tokens, self._flops = 0, 0, 0.0
-        self._countable, self._begin = True, time.perf_counter()
+        self._samples, self._tokens, self._flops, self._begin = 0, 0, 0.0, time.perf_counter()
 
-    def add(self, samples: int, size: tuple[int, ...]) -> None:
-        """Another step on ``samples`` samples in each process; ``size``: rows, columns, or frames, angles, delays."""
-        count = samples * self._processes
-        flops = sample_flops(self._recipe, size)
-        self._samples += count
+    def add(self, learner: Learner, batch: Batch) -> None:
+        """The next step, on a batch in each process: its ``mask`` is of rows and columns, or frames, angles, delays."""
+        size, recipe = tuple(batch.mask.shape[1:]), learner.recipe
+        kind = (*batch.mask.shape, OBJECTIVES[recipe.objective.kind].phase(recipe, learner.state.step))
+        if kind not in self._counted:
+            begin = time.perf_counter()
+            self._counted[kind] = step_flops(learner, batch)
+            self._begin += time.perf_counter() - begin
+        count = len(batch) * self._processes
         sides = (1,) * (len(size) - len(self._patch)) + self._patch
+        self._samples += count
         self._tokens += count * math.prod(-(-whole // side) for whole, side in zip(size, sides, strict=True))
-        self._flops += count * (flops or 0.0)
-        self._countable &= flops is not None
+        self._flops += self._counted[kind] * self._processes
 
     def read(self) -> dict[str, float]:
-        """Samples and tokens per second of all processes, and utilisation where it can be counted."""
+        """Samples and tokens per second of all processes, and utilisation."""
         seconds = time.perf_counter() - self._begin
-        rates = {"samples_per_s": self._samples / seconds, "tokens_per_s": self._tokens / seconds}
-        if self._countable:
-            rates["utilisation"] = self._flops / seconds / (self._peak * self._processes)
+        rates = {
+            "samples_per_s": self._samples / seconds,
+            "tokens_per_s": self._tokens / seconds,
+            "utilisation": self._flops / seconds / (self._peak * self._processes),
+        }
         self.restart()
         return {name: float(f"{rate:.4g}") for name, rate in rates.items()}

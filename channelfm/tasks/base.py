@@ -115,8 +115,9 @@ def link_groups(blocks: Blocks) -> dict[str, Bool]:
     are missing where paths are not known."""
     sight = {"los": blocks.labels.line_of_sight, "nlos": ~blocks.labels.line_of_sight}
     found = {"near": blocks.labels.near_field, "far": ~blocks.labels.near_field, **sight}
-    if blocks.path_count is not None:
-        richness = {"few": blocks.path_count <= MANY_PATHS, "rich": blocks.path_count > MANY_PATHS}
+    counts = blocks.labels.path_count
+    if counts is not None:
+        richness = {"few": counts <= MANY_PATHS, "rich": counts > MANY_PATHS}
         found |= richness
         found |= {f"{a}-{b}": sight[a] & richness[b] for a in sight for b in richness}
     return {name: members for name, members in found.items() if members.any()}

@@ -17,7 +17,7 @@ from channelfm.metrics import polar_peaks
 from channelfm.observation import Complex, Float, Observation
 from channelfm.tasks.base import Measure, Task, mean
 from channelfm.tasks.observing import Decibels, MaskRecipe, Partial, partial
-from channelfm.waves.spherical import wave_of
+from channelfm.waves.geometry import wave_of
 
 # Of the logarithm of the power in the strongest spherical wave over all other power, where both classes are as likely,
 # and its slope: fitted to true channels of the training cities of laetwin-dev and laetwin-hard together.

@@ -101,9 +101,9 @@ class Prediction(Task):
         check_draw(seed, case.snr_db)
         channel = self._checked(blocks.channel, case.comb)
         grid = replace(blocks.grid, times_s=blocks.grid.times_s[: self.frames])
-        everything = np.ones((1, 1, 1, 1, 1), np.bool_)
+        everything = np.ones(1, np.bool_)
         if self.alignment == "clean":
-            advance = delay_advance_s(channel, everything, grid.frequencies_hz)
+            advance = delay_advance_s(channel[:, :1], everything, grid.frequencies_hz)
             channel = advanced(channel, advance, grid.frequencies_hz)
         observation = self._observed(channel, grid, case, seed)
         if self.alignment == "observed":

@@ -17,10 +17,11 @@ from pydantic import Field
 from torch import Tensor
 
 from channelfm.config import Recipe
+from channelfm.waves.geometry import wave_of
 from channelfm.waves.scale import scale_exponents, strongest_phase, times_power_of_two
 from channelfm.waves.search import strongest_wave
 from channelfm.waves.several import fit_waves
-from channelfm.waves.spherical import CoarseWave, coarse_spherical_wave, wave_of
+from channelfm.waves.spherical import CoarseWave, coarse_spherical_wave
 
 __all__ = [
     "CoarseWave",

@@ -7,7 +7,7 @@ of the array on one side of a straight edge. Sources are written as
 and a plane wave is q = 0. The gains enter linearly and are eliminated (variable projection, Golub & Pereyra 1973,
 with Kaufman's simplified Jacobian, 1975); Levenberg-Marquardt steps move all sources of a sample together. All
 lengths are in wavelengths, in the array's local frame (columns along y, rows along z). The precision of a fit is
-that of its :class:`Observation`: single precision resolves about -90 dB at half the time of double.
+that of its :class:`Gathered`: single precision resolves about -90 dB at half the time of double.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from channelfm.waves.observation import Observation, energies
+from channelfm.waves.gathered import Gathered, energies
+from channelfm.waves.geometry import move_in_front, path_and_slope, phase_derivatives, phasors, waves_at
 
 _LARGEST_SINE = 0.9999
 # Observed antennas that a wave with an edge needs: alone, for each such wave if there are several, for a sloping gain.
@@ -79,22 +80,6 @@ def _legendre(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.ones_like(x), math.sqrt(3) * x, math.sqrt(5) / 2 * (3 * x**2 - 1)
 
 
-def path_and_slope(sources: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Path differences |s - e| - |s| [N, L, n] and their derivatives in (u_y, u_z, q) [N, L, 3, n].
-
-    ``sources`` [N, L, 3]; ``y``, ``z`` [N, n]. Written so that plane waves (q = 0) need no special case.
-    """
-    u_y, u_z, q = (sources[:, :, i, None].to(y.dtype) for i in range(3))
-    y, z = y[:, None], z[:, None]
-    along, square = u_y * y + u_z * z, y**2 + z**2
-    bend = q * square
-    ratio = torch.sqrt((1 - q * (2 * along - bend)).clamp_min(1e-12))  # |s - e| / |s|
-    inverse = 1 / ratio
-    path = (bend - 2 * along) / (1 + ratio)
-    slope_q = (square - path * (bend - along) * inverse) / (1 + ratio)
-    return path, torch.stack([-y * inverse, -z * inverse, slope_q], dim=2)
-
-
 @dataclass(frozen=True)
 class Waves:
     """What the model of N samples consists of, L waves each.
@@ -142,8 +127,7 @@ class Waves:
 
     def field(self, y: Tensor, z: Tensor) -> Tensor:
         """Unit-modulus waves [N, L, n] at coordinates y, z [N, n], 0 where a wave does not reach."""
-        path, _ = path_and_slope(self.sources, y, z)
-        return phasors(path) * self.reach(y, z)
+        return waves_at(self.sources, y, z) * self.reach(y, z)
 
     def reach(self, y: Tensor, z: Tensor) -> Tensor:
         """Which antennas each wave reaches, 1 or 0, [N, L, n] (or [N, L, 1] where all waves reach all)."""
@@ -190,12 +174,12 @@ class Fit:
         """The fitted field [N, n]."""
         return self.parts(y, z, basis).sum(1)
 
-    def information(self, observation: Observation, basis: GainBasis) -> Tensor:
+    def information(self, observation: Gathered, basis: GainBasis) -> Tensor:
         """Information criterion [N] of this fit, see :func:`information`."""
         return information(self.cost, observation, self.waves, basis)
 
 
-def information(cost: Tensor, observation: Observation, waves: Waves, basis: GainBasis) -> Tensor:
+def information(cost: Tensor, observation: Gathered, waves: Waves, basis: GainBasis) -> Tensor:
     """Bayesian information criterion [N] in white noise of unknown variance: 2 n ln(cost) + k ln(2 n).
 
     n observed antennas give 2 n real numbers. A wave has k = 3 + 2 functions real parameters, and more if it has an
@@ -203,7 +187,7 @@ def information(cost: Tensor, observation: Observation, waves: Waves, basis: Gai
     where the parameters are more than half of the 2 n numbers, and where a wave has an edge but too few antennas see
     it, or a small part of the array is seen: these say little about where else the wave ends.
     """
-    antennas = observation.antennas
+    antennas = observation.measurements
     functions = torch.tensor(basis.sizes(), dtype=torch.float64)[waves.degree]
     parameters = (3 + 2 * functions).sum(1) + EDGE_PARAMETERS * waves.has_edge.sum(1)
     score = 2 * antennas * cost.clamp_min(1e-300).log() + parameters * (2 * antennas).log()
@@ -214,7 +198,7 @@ def information(cost: Tensor, observation: Observation, waves: Waves, basis: Gai
     return torch.where((parameters > antennas) | starved | narrow, torch.inf, score)
 
 
-def _span(observation: Observation, basis: GainBasis) -> Tensor:
+def _span(observation: Gathered, basis: GainBasis) -> Tensor:
     """Share [N] of the aperture between the outermost observed antennas, along the axis where it is least."""
     seen = observation.weight > 0
     least = torch.ones(len(observation), dtype=torch.float64)
@@ -226,19 +210,19 @@ def _span(observation: Observation, basis: GainBasis) -> Tensor:
     return least
 
 
-def _antennas_reached(observation: Observation, waves: Waves) -> Tensor:
+def _antennas_reached(observation: Gathered, waves: Waves) -> Tensor:
     """Observed antennas that each wave reaches, float64 [N, L]."""
     reach = waves.reach(observation.y, observation.z) * observation.weight[:, None]
     return reach.sum(2, dtype=torch.float64)
 
 
-def with_best_degree(observation: Observation, waves: Waves, basis: GainBasis) -> Waves:
+def with_best_degree(observation: Gathered, waves: Waves, basis: GainBasis) -> Waves:
     """The waves with that degree of the gains' polynomials that has the least information criterion.
 
     All waves of a sample have the same degree, except that one with an edge has at most degree 1, and 0 where few
     observed antennas see it: polynomials do not extrapolate.
     """
-    columns = _gain_columns(observation, waves.field(observation.y, observation.z), basis)
+    columns = observation.measured(_gain_columns(observation, waves.field(observation.y, observation.z), basis))
     gram, right = _normal_equations(columns, observation.field)
     enough = _antennas_reached(observation, waves) >= _ANTENNAS_FOR_SLOPE
     largest = torch.where(waves.has_edge, enough.long(), 2)
@@ -252,17 +236,17 @@ def with_best_degree(observation: Observation, waves: Waves, basis: GainBasis) -
     return replace(waves, degree=torch.stack(candidates)[best, torch.arange(len(waves))])
 
 
-def refine(observation: Observation, waves: Waves, basis: GainBasis, iterations: int) -> Fit:
+def refine(observation: Gathered, waves: Waves, basis: GainBasis, iterations: int) -> Fit:
     """Levenberg-Marquardt on all sources of each sample together; gains are eliminated, edges and degrees stay.
 
     The priors of the gains bind as the waves ask for with which it starts. Never returns a worse fit than that one;
     stops early once no sample improves by 0.01 %.
     """
-    accepted = replace(waves, sources=_project(waves.sources))
+    accepted = replace(waves, sources=move_in_front(waves.sources, 1.0, _LARGEST_SINE))
     state = _linearise(observation, accepted, basis)
     damping = torch.full_like(state.cost, 1e-3)
     for _ in range(iterations):
-        trial = replace(waves, sources=_project(accepted.sources + _step(state, damping)))
+        trial = replace(waves, sources=move_in_front(accepted.sources + _step(state, damping), 1.0, _LARGEST_SINE))
         candidate = _linearise(observation, trial, basis, state.ridge)
         better = candidate.cost < state.cost
         settled = bool((candidate.cost >= (1 - 1e-4) * state.cost)[better].all()) and bool(better.any())
@@ -292,11 +276,12 @@ class _Linearisation:
         return _Linearisation(*(torch.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), b, a) for a, b in pairs))
 
 
-def _linearise(observation: Observation, waves: Waves, basis: GainBasis, ridge: Tensor | None = None) -> _Linearisation:
+def _linearise(observation: Gathered, waves: Waves, basis: GainBasis, ridge: Tensor | None = None) -> _Linearisation:
     precision = observation.weight.dtype
     path, path_slope = path_and_slope(waves.sources, observation.y, observation.z)
     wave = phasors(path) * waves.reach(observation.y, observation.z)
-    columns = _gain_columns(observation, wave, basis)
+    at_antennas = _gain_columns(observation, wave, basis)
+    columns = observation.measured(at_antennas)
     gram, right = _normal_equations(columns, observation.field)
     active = basis.active(waves.degree)
     if ridge is None:
@@ -306,10 +291,7 @@ def _linearise(observation: Observation, waves: Waves, basis: GainBasis, ridge: 
     gains = _solve(gram, right[..., None], active, precision)[..., 0]
     residual, unexplained = _residual(observation, columns, gains)
     cost = unexplained + (ridge * gains.abs().square()).sum(1)
-    # The field of each wave, [N, L, 1, n], times the derivative of its phase.
-    by_wave = columns.reshape(len(waves), waves.count, -1, columns.shape[2])
-    fitted = gains.reshape(len(waves), waves.count, 1, -1).to(columns.dtype) @ by_wave
-    derivative = (-2j * math.pi * fitted * path_slope).flatten(1, 2)
+    derivative = observation.measured(phase_derivatives(at_antennas, gains, path_slope))
     # Kaufman: the part of the derivative that the gains can follow is projected out.
     cross = (columns.conj() @ derivative.mT).to(torch.complex128)
     followed = _solve(gram, cross, active, precision)
@@ -318,10 +300,10 @@ def _linearise(observation: Observation, waves: Waves, basis: GainBasis, ridge: 
     return _Linearisation(gains, ridge, unexplained, cost, normal, slope)
 
 
-def _ridge(observation: Observation, waves: Waves, basis: GainBasis, unexplained: Tensor) -> Tensor:
+def _ridge(observation: Gathered, waves: Waves, basis: GainBasis, unexplained: Tensor) -> Tensor:
     """Ridge [N, L P] on the gains: unexplained power over prior variance, as if it were alike at all antennas, which
     shadows and diffuse paths that the waves miss nearly are over a small part of the array."""
-    antennas, power = observation.antennas, energies(observation.field)
+    antennas, power = observation.measurements, energies(observation.field)
     parameters = basis.active(waves.degree).sum(1) + 1.5 * waves.count
     share = unexplained / power * (antennas / (antennas - parameters).clamp_min(0.1 * antennas))
     constant = (share / _VARIANCE_OF_CONSTANT).clamp_max(_LARGEST_RIDGE_ON_CONSTANT)
@@ -330,13 +312,7 @@ def _ridge(observation: Observation, waves: Waves, basis: GainBasis, unexplained
     return (by_function * antennas[:, None]).repeat(1, waves.count)
 
 
-def phasors(path: Tensor) -> Tensor:
-    """exp(-j 2 pi path)."""
-    angle = -2 * math.pi * path
-    return torch.complex(angle.cos(), angle.sin())
-
-
-def _gain_columns(observation: Observation, wave: Tensor, basis: GainBasis) -> Tensor:
+def _gain_columns(observation: Gathered, wave: Tensor, basis: GainBasis) -> Tensor:
     """Field of each gain coefficient [N, L P, n] for waves [N, L, n]."""
     functions = basis.evaluate(observation.y, observation.z) * observation.weight[:, None]
     return (wave[:, :, None] * functions[:, None]).flatten(1, 2)
@@ -359,7 +335,7 @@ def _solve(gram: Tensor, right: Tensor, active: Tensor, precision: torch.dtype) 
     return torch.where((failed == 0)[:, None, None], solution, 0)
 
 
-def _residual(observation: Observation, columns: Tensor, gains: Tensor) -> tuple[Tensor, Tensor]:
+def _residual(observation: Gathered, columns: Tensor, gains: Tensor) -> tuple[Tensor, Tensor]:
     """What the gains leave unexplained [N, n], and its energy float64 [N]."""
     residual = observation.field - (gains[:, None].to(columns.dtype) @ columns)[:, 0]
     return residual, energies(residual)
@@ -373,10 +349,3 @@ def _step(state: _Linearisation, damping: Tensor) -> Tensor:
     step, failed = torch.linalg.solve_ex(system, state.slope[..., None])
     step = torch.where((failed == 0)[:, None, None], step, 0)
     return step.reshape(len(step), -1, 3)
-
-
-def _project(sources: Tensor) -> Tensor:
-    """Sources moved back in front of the array, at least one wavelength away."""
-    sine = sources[..., :2].norm(dim=-1, keepdim=True)
-    sines = sources[..., :2] * (_LARGEST_SINE / sine.clamp_min(_LARGEST_SINE))
-    return torch.cat([sines, sources[..., 2:].clamp(0.0, 1.0)], dim=-1)

@@ -18,8 +18,19 @@ import torch
 from torch import Tensor
 
 from channelfm.waves.aliases import aliases_of
-from channelfm.waves.antennas import SeenAntennas
-from channelfm.waves.spherical import largest_inverse_range, move_in_front, search_grid
+from channelfm.waves.gathered import Gathered
+from channelfm.waves.geometry import (
+    finite_step,
+    gauss_newton_step,
+    largest_inverse_range,
+    move_in_front,
+    nearest_wave,
+    path_and_slope,
+    phase_derivatives,
+    phasors,
+    waves_at,
+)
+from channelfm.waves.spherical import search_grid
 
 EXPLAINED_DB = -60.0  # of the observation's power: no further wave is looked for below that
 
@@ -62,7 +73,7 @@ class FoundWaves(NamedTuple):
     def phase_deviation(self, y: Tensor, z: Tensor) -> Tensor:
         """Standard deviation [N, K, n] in radians that the sources' uncertainty means for each wave's phase at antennas
         y, z [N, n], beyond what the phase of the gain makes up for."""
-        slope = _path(self.sources, y, z)[1] - self.centre[..., None]
+        slope = path_and_slope(self.sources, y, z)[1] - self.centre[..., None]
         return 2 * math.pi * ((self.covariance @ slope) * slope).sum(2).clamp_min(0).sqrt()
 
 
@@ -75,20 +86,15 @@ def gain_functions(y: Tensor, z: Tensor, rows: int, cols: int, spacing: float) -
     return torch.stack(functions, dim=1)
 
 
-def phasors(sources: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Unit-modulus waves exp(-j 2 pi (|s - e| - |s|)) complex64 [N, K, n] of sources [N, K, 3] at y, z [N, n]."""
-    return _turned(_path(sources, y, z)[0])
-
-
-def wave_fields(found: FoundWaves, antennas: SeenAntennas) -> Tensor:
+def wave_fields(found: FoundWaves, antennas: Gathered) -> Tensor:
     """Every wave as the observed antennas see it, complex64 [N, K, n]: gain times wave, 0 for padding."""
     functions = gain_functions(antennas.y, antennas.z, antennas.rows, antennas.cols, antennas.spacing)
     functions = (functions * antennas.weight[:, None]).to(torch.complex64)
-    return phasors(found.sources, antennas.y, antennas.z) * (found.gains @ functions)
+    return waves_at(found.sources, antennas.y, antennas.z) * (found.gains @ functions)
 
 
 def find_waves(
-    antennas: SeenAntennas,
+    antennas: Gathered,
     most: int,
     explained_db: float = EXPLAINED_DB,
     significance: float = 1.0,
@@ -117,7 +123,7 @@ def find_waves(
     part, rest, found = antennas, antennas.field, torch.zeros(count, 0, 3, device=device)
     for wave in range(1, most + 1):
         if wave == 1 and first is not None:
-            newest, gain = first, _single_step(part, rest, first)[0]
+            newest, gain = first, gauss_newton_step(rest, part.weight, first, part.y, part.z)[0]
         else:
             newest, gain = _newest_wave(part, rest, offsets)
         explained, left = gain.abs().square() * part.number, single_energies(rest)
@@ -140,7 +146,7 @@ def find_waves(
     return _settled(antennas, sources, present, last_steps, limit)
 
 
-def _settled(antennas: SeenAntennas, sources: Tensor, present: Tensor, steps: int, limit: float) -> FoundWaves:
+def _settled(antennas: Gathered, sources: Tensor, present: Tensor, steps: int, limit: float) -> FoundWaves:
     """All waves moved together once more, samples of about as many waves at a time; then their gains."""
     count, most = present.shape
     functions = 1 + (antennas.cols > 1) + (antennas.rows > 1)
@@ -164,7 +170,7 @@ def _settled(antennas: SeenAntennas, sources: Tensor, present: Tensor, steps: in
     return FoundWaves(sources, gains, present, covariance, centre, present.float())
 
 
-def _newest_wave(antennas: SeenAntennas, rest: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor]:
+def _newest_wave(antennas: Gathered, rest: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor]:
     """The wave [N, 3] that explains most of ``rest`` [N, n], and its gain [N]."""
     sines, inverse_range = search_grid(antennas.on_grid(rest), antennas.spacing, _SEARCH_RANGES, 1.0, 1)
     start = torch.cat([sines, inverse_range[..., None]], dim=-1)[:, 0]
@@ -176,7 +182,7 @@ def _newest_wave(antennas: SeenAntennas, rest: Tensor, offsets: Tensor | None) -
     return sources[best], gains[best]
 
 
-def alias_waves(antennas: SeenAntennas, rest: Tensor, source: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+def alias_waves(antennas: Gathered, rest: Tensor, source: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """The best wave near each alias of a ``source`` [N, 3]: sources [N, A, 3] and gains [N, A] that explain ``rest``.
 
     Gains are 0 for aliases that are not visible.
@@ -188,41 +194,10 @@ def alias_waves(antennas: SeenAntennas, rest: Tensor, source: Tensor, offsets: T
     return sources.reshape(count, aliases, 3), torch.where(visible, gains.reshape(count, aliases), 0)
 
 
-def single_wave(antennas: SeenAntennas, rest: Tensor, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """The wave [N, 3] after Gauss-Newton ``steps`` from ``start`` towards that which explains most of ``rest``, and its
-    gain [N]; a step that explains less is tried again at a third of its size."""
+def single_wave(antennas: Gathered, rest: Tensor, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """:func:`channelfm.waves.geometry.nearest_wave` to the ``rest`` [N, n] at the antennas."""
     limit = largest_inverse_range(antennas.rows, antennas.cols, antennas.spacing)
-    best = move_in_front(start, limit)
-    gain, step = _single_step(antennas, rest, best)
-    for _ in range(steps):
-        trial = move_in_front(best + step, limit)
-        trial_gain, trial_step = _single_step(antennas, rest, trial)
-        better = trial_gain.abs() > gain.abs()
-        best = torch.where(better[:, None], trial, best)
-        step = torch.where(better[:, None], trial_step, step / 3)
-        gain = torch.where(better, trial_gain, gain)
-    return best, gain
-
-
-def _single_step(antennas: SeenAntennas, rest: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-    """Gain [N] of one wave as it is, and the Gauss-Newton step [N, 3] towards the least-squares wave.
-
-    With the wave's phase removed, rest / gain - 1 = -j 2 pi (derivative of the path) . step + constant, whose imaginary
-    part is a linear least-squares problem of three unknowns.
-    """
-    path, slope = _path(source[:, None], antennas.y, antennas.z)
-    flat = rest * _turned(path)[:, 0].conj()
-    number = antennas.number.clamp_min(1)
-    gain = flat.sum(1) / number
-    error = (flat * gain.conj()[:, None]).imag / gain.abs().square().clamp_min(1e-30)[:, None]
-    jacobian = slope[:, 0] * antennas.weight[:, None]
-    jacobian = jacobian - (jacobian.sum(2) / number[:, None])[..., None] * antennas.weight[:, None]
-    normal = jacobian @ jacobian.mT
-    diagonal = normal.diagonal(dim1=1, dim2=2)
-    # A direction that the observed antennas do not resolve (one row, few antennas) has a zero column: no step there.
-    normal = normal + torch.diag_embed(1e-4 * diagonal + 1e-6 * diagonal.amax(1, keepdim=True) + 1e-12)
-    step = torch.linalg.solve_ex(normal, (jacobian @ error[..., None]) / (-2 * math.pi))[0][..., 0]
-    return gain, _finite(step)
+    return nearest_wave(rest, antennas.weight, start, antennas.y, antennas.z, steps, limit)
 
 
 @dataclass(frozen=True)
@@ -244,14 +219,14 @@ class _Fitted:
 
 
 def _moved_together(
-    antennas: SeenAntennas, sources: Tensor, present: Tensor, steps: int, limit: float
+    antennas: Gathered, sources: Tensor, present: Tensor, steps: int, limit: float
 ) -> tuple[Tensor, _Fitted]:
     """Sources [N, K, 3] after ``steps`` joint Levenberg-Marquardt steps, and the fit there."""
     state = _fitted(antennas, sources, present)
     damping = torch.full_like(state.cost, 1e-3)
     for _ in range(steps):
         moved = sources + _joint_step(state, damping, sources.shape[1]) * present[..., None]
-        trial = move_in_front(moved.flatten(0, 1), limit).reshape(sources.shape)
+        trial = move_in_front(moved, limit)
         candidate = _fitted(antennas, trial, present)
         better = candidate.cost < state.cost
         damping = torch.where(better, damping / 10, damping * 8)
@@ -260,11 +235,11 @@ def _moved_together(
     return sources, state
 
 
-def _fitted(antennas: SeenAntennas, sources: Tensor, present: Tensor) -> _Fitted:
-    path, slopes = _path(sources, antennas.y, antennas.z)
+def _fitted(antennas: Gathered, sources: Tensor, present: Tensor) -> _Fitted:
+    path, slopes = path_and_slope(sources, antennas.y, antennas.z)
     functions = gain_functions(antennas.y, antennas.z, antennas.rows, antennas.cols, antennas.spacing)
     functions = functions * antennas.weight[:, None]
-    columns = ((_turned(path) * present[..., None])[:, :, None] * functions[:, None]).flatten(1, 2)
+    columns = ((phasors(path) * present[..., None])[:, :, None] * functions[:, None]).flatten(1, 2)
     ridge = torch.full((functions.shape[1],), _RIDGE_SLOPE, device=sources.device)
     ridge[0] = _RIDGE_CONSTANT
     ridge = ridge.repeat(sources.shape[1]) * antennas.number.clamp_min(1)[:, None]
@@ -278,31 +253,28 @@ def _fitted(antennas: SeenAntennas, sources: Tensor, present: Tensor) -> _Fitted
 
 def _joint_step(state: _Fitted, damping: Tensor, waves: int) -> Tensor:
     """Marquardt step [N, K, 3] of all sources."""
-    normal, slope = _normal_equations(state, waves)
+    normal, slope = _normal_equations(state)
     diagonal = normal.diagonal(dim1=1, dim2=2).clamp_min(0)
     floor = 1e-6 * diagonal.amax(1, keepdim=True) + 1e-30
     system = normal + torch.diag_embed(damping[:, None] * diagonal + floor)
-    return _finite(torch.linalg.solve_ex(system, slope)[0]).reshape(len(slope), waves, 3)
+    return finite_step(torch.linalg.solve_ex(system, slope)[0]).reshape(len(slope), waves, 3)
 
 
-def _normal_equations(state: _Fitted, waves: int) -> tuple[Tensor, Tensor]:
+def _normal_equations(state: _Fitted) -> tuple[Tensor, Tensor]:
     """Normal matrix [N, 3 K, 3 K] and slope [N, 3 K, 1] of the sources, less what the gains can follow (Kaufman)."""
-    count, _, antennas = state.columns.shape
-    by_wave = state.columns.reshape(count, waves, -1, antennas)
-    fitted = state.gains.reshape(count, waves, 1, -1) @ by_wave
-    derivative = (-2j * math.pi * fitted * state.slopes).flatten(1, 2)
+    derivative = phase_derivatives(state.columns, state.gains, state.slopes)
     cross = state.columns.conj() @ derivative.mT
     normal = (derivative.conj() @ derivative.mT).real - (cross.mH @ torch.cholesky_solve(cross, state.factor)).real
     return normal, (derivative.conj() @ state.rest[..., None]).real
 
 
-def _covariance(antennas: SeenAntennas, state: _Fitted, present: Tensor) -> Tensor:
+def _covariance(antennas: Gathered, state: _Fitted, present: Tensor) -> Tensor:
     """Covariance [N, K, 3, 3] of each source: noise power / 2 times the inverse of the normal matrix (Kay 1993, 15.7).
 
     The noise power is what is left over the degrees of freedom that the waves leave, at least a tenth of them.
     """
     waves = present.shape[1]
-    normal, _ = _normal_equations(state, waves)
+    normal, _ = _normal_equations(state)
     unknowns = present.sum(1) * (1.5 + state.columns.shape[1] / waves)
     freedom = (antennas.number - unknowns).clamp_min(0.1 * antennas.number)
     noise = (
@@ -318,31 +290,6 @@ def _covariance(antennas: SeenAntennas, state: _Fitted, present: Tensor) -> Tens
     return (blocks * (noise / 2)[:, None, None, None]).float()
 
 
-def _path(sources: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Path differences |s - e| - |s| [N, K, n] and their derivatives in (u_y, u_z, q) [N, K, 3, n].
-
-    Written so that plane waves (q = 0) need no special case.
-    """
-    sine_y, sine_z, inverse_range = (sources[:, :, i, None] for i in range(3))
-    y, z = y[:, None], z[:, None]
-    along, square = sine_y * y + sine_z * z, y**2 + z**2
-    bend = inverse_range * square
-    ratio = torch.sqrt((1 - inverse_range * (2 * along - bend)).clamp_min(1e-6))  # |s - e| / |s|
-    path = (bend - 2 * along) / (1 + ratio)
-    slope = (square - path * (bend - along) / ratio) / (1 + ratio)
-    return path, torch.stack([-y / ratio, -z / ratio, slope], dim=2)
-
-
-def _turned(path: Tensor) -> Tensor:
-    angle = -2 * math.pi * path
-    return torch.complex(angle.cos(), angle.sin())
-
-
-def _finite(step: Tensor) -> Tensor:
-    """A step of sines and inverse ranges, 0 where its system was singular, and never beyond the horizon."""
-    return torch.nan_to_num(step, 0.0, 0.0, 0.0).clamp(-0.5, 0.5)
-
-
 def single_energies(values: Tensor) -> Tensor:
-    """Energy [N] of complex [N, n], in single precision as all here (:func:`channelfm.waves.observation.energies`)."""
+    """Energy [N] of complex [N, n], in single precision as all here (:func:`channelfm.waves.gathered.energies`)."""
     return torch.view_as_real(values).square().sum((1, 2))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from channelfm.waves.aliases import by_aliases, white_share
-from channelfm.waves.antennas import SeenAntennas
+from channelfm.waves.gathered import Gathered
 from channelfm.waves.greedy import (
     EXPLAINED_DB,
     FoundWaves,
@@ -43,7 +43,7 @@ class Hypotheses:
     """What N observations may be, up to H hypotheses each: ``found`` holds the waves of N H samples, ``probability``
     [N, H] is 0 where there are fewer. ``antennas`` were looked at; ``offsets`` [A, 2] are those of their aliases."""
 
-    antennas: SeenAntennas
+    antennas: Gathered
     found: FoundWaves
     probability: Tensor
     offsets: Tensor
@@ -75,12 +75,12 @@ def search_waves(field: Tensor, mask: Tensor, spacing_wavelengths: float, most: 
     """
     hypotheses = alias_hypotheses(field, mask, spacing_wavelengths, most)
     if not hypotheses:
-        return find_waves(SeenAntennas.gather(field, mask, spacing_wavelengths, _ANTENNAS), most)
+        return find_waves(_gathered(field, mask, spacing_wavelengths), most)
     numbers = torch.cat([some for some, _ in hypotheses])
     found = [_expected(part) for _, part in hypotheses]
     rest = torch.ones(len(field), dtype=torch.bool, device=field.device).index_fill_(0, numbers, False)
     if bool(rest.any()):
-        antennas = SeenAntennas.gather(field[rest], mask[rest], spacing_wavelengths, _ANTENNAS)
+        antennas = _gathered(field[rest], mask[rest], spacing_wavelengths)
         numbers, found = torch.cat([numbers, torch.nonzero(rest)[:, 0]]), [*found, find_waves(antennas, most)]
     return _joined(found, numbers.argsort())
 
@@ -109,14 +109,19 @@ def alias_hypotheses(
     hypotheses = []
     for numbers, offsets in by_aliases(mask, spacing_wavelengths):
         if len(offsets) > 1:
-            antennas = SeenAntennas.gather(field[numbers], mask[numbers], spacing_wavelengths, _ANTENNAS_OF_LATTICE)
+            antennas = _gathered(field[numbers], mask[numbers], spacing_wavelengths, _ANTENNAS_OF_LATTICE)
             at_once = max(1, _NUMBERS_AT_ONCE // (min(len(offsets), _MOST_HYPOTHESES) * antennas.field.shape[1]))
             for part in torch.split(torch.arange(len(numbers), device=field.device), at_once):
                 hypotheses.append((numbers[part], _hypotheses(antennas.select(part), offsets, most)))
     return hypotheses
 
 
-def _hypotheses(antennas: SeenAntennas, offsets: Tensor, most: int) -> Hypotheses:
+def _gathered(field: Tensor, mask: Tensor, spacing_wavelengths: float, most: int = _ANTENNAS) -> Gathered:
+    """At most so many of the observed antennas, in the precision of the search."""
+    return Gathered.entries(field, mask, spacing_wavelengths, most, torch.float32)
+
+
+def _hypotheses(antennas: Gathered, offsets: Tensor, most: int) -> Hypotheses:
     """The search under each alias of the strongest wave."""
     start = find_waves(antennas, 1).sources[:, 0]
     sources, gains = alias_waves(antennas, antennas.field, start, offsets)
@@ -129,7 +134,7 @@ def _hypotheses(antennas: SeenAntennas, offsets: Tensor, most: int) -> Hypothese
     return Hypotheses(antennas, found, _posterior(several, found, possible), offsets)
 
 
-def _posterior(antennas: SeenAntennas, found: FoundWaves, possible: Tensor) -> Tensor:
+def _posterior(antennas: Gathered, found: FoundWaves, possible: Tensor) -> Tensor:
     """Probabilities [N, H] of hypotheses, ``found`` for each of N H; 0 where not ``possible``.
 
     The evidence is the likelihood -n ln(unexplained share) of n antennas, less the information criterion's price of the
@@ -174,7 +179,7 @@ def _expected(hypotheses: Hypotheses) -> FoundWaves:
     return FoundWaves(*(torch.cat(columns, dim=1) for columns in zip(found, parts.others, strict=True)))
 
 
-def _spread(antennas: SeenAntennas, found: FoundWaves, offsets: Tensor) -> tuple[Tensor, FoundWaves]:
+def _spread(antennas: Gathered, found: FoundWaves, offsets: Tensor) -> tuple[Tensor, FoundWaves]:
     """Every wave of R samples, W in all, and its aliases: the samples' numbers [W], and waves [W, A], itself first.
 
     Each is judged alone, all others as they are. The strongest of a sample stays: its aliases are other hypotheses.

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from channelfm.waves.greedy import FoundWaves, gain_functions, phasors
+from channelfm.waves.geometry import coordinates, waves_at
+from channelfm.waves.greedy import FoundWaves, gain_functions
 from channelfm.waves.search import search_waves
-from channelfm.waves.spherical import element_coordinates
 
 
 class ExpectedField(NamedTuple):
@@ -36,11 +36,10 @@ def expected_field(found: FoundWaves, rows: int, cols: int, spacing_wavelengths:
     expected of it where the observed antennas leave the source uncertain, far from a small sub-array say.
     """
     count = len(found.present)
-    y, z = element_coordinates(rows, cols, spacing_wavelengths, found.gains.device)
-    y, z = (axis.expand(rows, cols).reshape(1, -1) for axis in (y, z))
+    y, z = coordinates(rows, cols, spacing_wavelengths, found.gains.device, torch.float32)
     functions = gain_functions(y, z, rows, cols, spacing_wavelengths)
     heard, sample = found.together(), torch.nonzero(found.present)[:, 0]
-    fields = phasors(heard.sources, y, z)[0] * (heard.gains[0] @ functions[0].to(torch.complex64))
+    fields = waves_at(heard.sources, y, z)[0] * (heard.gains[0] @ functions[0].to(torch.complex64))
     probability = heard.probability[0][:, None]
     share = probability * torch.exp(-heard.phase_deviation(y, z)[0].square() / 2)
     hidden = (fields.abs().square() * (probability - share.square())).mean(1)

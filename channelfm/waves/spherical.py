@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from channelfm.errors import InputError
+from channelfm.waves.geometry import LARGEST_SINE, coordinates, element_coordinates, largest_inverse_range, nearest_wave
 
 # A plane wave is written as a source this many wavelengths away, which float64 still resolves to 1e-7 cycles.
 FARTHEST_SOURCE = 1e8
 # Bytes of spectra that the coarse search holds at once; small enough to stay in a CPU's cache hierarchy.
 _CHUNK_BYTES = 64 * 1024 * 1024
-_LARGEST_SINE = 0.999  # keeps sources strictly in front of the array, where the derivatives are finite
 
 
 @dataclass(frozen=True)
@@ -39,27 +39,6 @@ class CoarseWave:
     score: Tensor
     direction: Tensor
     inverse_range: Tensor
-
-
-def element_coordinates(
-    rows: int, cols: int, spacing_wavelengths: float, device: torch.device | None = None
-) -> tuple[Tensor, Tensor]:
-    """Element offsets from the array centre in wavelengths: y [1, cols] and z [rows, 1], float32."""
-    y = (torch.arange(cols, dtype=torch.float32, device=device) - (cols - 1) / 2) * spacing_wavelengths
-    z = (torch.arange(rows, dtype=torch.float32, device=device) - (rows - 1) / 2) * spacing_wavelengths
-    return y[None, :], z[:, None]
-
-
-def path_difference(direction: Tensor, inverse_range: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """|s - e| - |s| in wavelengths for sources s = direction / inverse_range: [N, rows, cols].
-
-    Written as (q |e|^2 - 2 u.e) / (1 + |s - e| / |s|), which loses no digits for distant sources and holds
-    for plane waves (q = 0) as it stands.
-    """
-    along = direction[:, 1, None, None] * y + direction[:, 2, None, None] * z
-    reach = inverse_range[:, None, None] * (y**2 + z**2)
-    ratio = torch.sqrt((1 - inverse_range[:, None, None] * (2 * along - reach)).clamp_min(1e-12))
-    return (reach - 2 * along) / (1 + ratio)
 
 
 def coarse_spherical_wave(
@@ -98,12 +77,6 @@ def coarse_spherical_wave(
     return CoarseWave(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
-def largest_inverse_range(rows: int, cols: int, spacing_wavelengths: float) -> float:
-    """Inverse of the reactive near-field limit 0.62 sqrt(D^3 / lambda) of the diagonal aperture, per wavelength."""
-    aperture = math.hypot(rows - 1, cols - 1) * spacing_wavelengths
-    return 1.0 / max(0.62 * aperture * math.sqrt(aperture), 1.0)
-
-
 def search_grid(
     field: Tensor, spacing: float, num_ranges: int, oversampling: float, starts: int
 ) -> tuple[Tensor, Tensor]:
@@ -129,7 +102,7 @@ def search_grid(
     _, place = best.reshape(count, -1).topk(min(starts, bins[0] * bins[1]), dim=1)
     nearest = power.flatten(2).gather(2, place[:, None].expand(-1, num_ranges, -1)).argmax(dim=1)
     sines = torch.stack([sine_y[place % bins[1]], sine_z[place // bins[1]]], dim=-1)
-    sines = sines / (sines.norm(dim=-1, keepdim=True) / _LARGEST_SINE).clamp_min(1)
+    sines = sines / (sines.norm(dim=-1, keepdim=True) / LARGEST_SINE).clamp_min(1)
     return sines, inverse_ranges[nearest]
 
 
@@ -145,75 +118,26 @@ def _refine(
     count, rows, cols = field.shape
     sines, inverse_range = candidates
     starts = sines.shape[1]
-    y, z = element_coordinates(rows, cols, spacing, field.device)
-    limit = largest_inverse_range(rows, cols, spacing)
-    field, seen = field.repeat_interleave(starts, 0), seen.repeat_interleave(starts, 0)
-    parameters = torch.cat([sines, inverse_range[..., None]], dim=-1).reshape(count * starts, 3)
-    best = move_in_front(parameters, limit)
-    step, gain = gauss_newton_step(field, seen, best, y, z)
-    size = torch.ones(len(best), 1, device=field.device)
-    for _ in range(iterations):
-        trial = move_in_front(best + size * step, limit)
-        trial_step, trial_gain = gauss_newton_step(field, seen, trial, y, z)
-        better = trial_gain.abs() > gain.abs()
-        best = torch.where(better[:, None], trial, best)
-        step = torch.where(better[:, None], trial_step, step)
-        gain = torch.where(better, trial_gain, gain)
-        size = torch.where(better[:, None], torch.ones_like(size), size / 3)
+    field, seen = field.flatten(1), seen.flatten(1)
+    y, z = coordinates(rows, cols, spacing, field.device, field.real.dtype)
+    found, gain = nearest_wave(
+        field.repeat_interleave(starts, 0),
+        seen.repeat_interleave(starts, 0),
+        torch.cat([sines, inverse_range[..., None]], dim=-1).flatten(0, 1),
+        y,
+        z,
+        iterations,
+        largest_inverse_range(rows, cols, spacing),
+    )
     winner = gain.abs().reshape(count, starts).argmax(dim=1) + torch.arange(count, device=field.device) * starts
-    best, gain = best[winner], gain[winner]
-    energy = field[winner].abs().square().sum((1, 2))
-    score = gain.abs().square() * seen[winner].sum((1, 2)) / energy.clamp_min(1e-30)
-    direction = _unit_vectors(best)
+    best, gain = found[winner], gain[winner]
+    score = gain.abs().square() * seen.sum(1) / field.abs().square().sum(1).clamp_min(1e-30)
+    forward = torch.sqrt((1 - best[:, :2].square().sum(1)).clamp_min(0.0))
+    direction = torch.stack([forward, best[:, 0], best[:, 1]], dim=1)
     distance = (1 / best[:, 2].double().clamp_min(1 / FARTHEST_SOURCE))[:, None]
     return direction.double() * distance, gain, score, direction, best[:, 2]
 
 
 def parameters_of(found: CoarseWave) -> Tensor:
-    """(u_y, u_z, 1/r) float32 [N, 3] of waves, as :func:`wave_of` takes them."""
+    """(u_y, u_z, 1/r) float32 [N, 3] of waves, as :func:`channelfm.waves.geometry.wave_of` takes them."""
     return torch.cat([found.direction[:, 1:], found.inverse_range[:, None]], dim=1)
-
-
-def wave_of(parameters: Tensor, rows: int, cols: int, spacing_wavelengths: float) -> Tensor:
-    """Unit-modulus waves complex64 [N, rows, cols] for (u_y, u_z, 1/r) [N, 3], phase zero at the array centre."""
-    y, z = element_coordinates(rows, cols, spacing_wavelengths, parameters.device)
-    difference = path_difference(_unit_vectors(parameters), parameters[:, 2], y, z)
-    return torch.polar(torch.ones_like(difference), -2 * math.pi * difference)
-
-
-def _unit_vectors(parameters: Tensor) -> Tensor:
-    """Unit vectors [N, 3] in front of the array for sines (u_y, u_z) in the first two columns."""
-    forward = torch.sqrt((1 - parameters[:, :2].square().sum(1)).clamp_min(0.0))
-    return torch.stack([forward, parameters[:, 0], parameters[:, 1]], dim=1)
-
-
-def move_in_front(parameters: Tensor, largest: float) -> Tensor:
-    """Parameters moved back in front of the array and out of its reactive zone."""
-    sine = parameters[:, :2].norm(dim=1, keepdim=True)
-    sines = parameters[:, :2] * (_LARGEST_SINE / sine.clamp_min(_LARGEST_SINE))
-    return torch.cat([sines, parameters[:, 2:].clamp(0.0, largest)], dim=1)
-
-
-def gauss_newton_step(field: Tensor, seen: Tensor, parameters: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Step [N, 3] towards the least-squares wave, and the gain complex64 [N] of the wave as it is.
-
-    With the wave's phase removed, field / gain - 1 = -j 2 pi (derivative of the path difference) . step + constant,
-    whose imaginary part is a linear least-squares problem of three unknowns.
-    """
-    sine_y, sine_z, inverse_range = (parameters[:, i, None, None] for i in range(3))
-    along, square = sine_y * y + sine_z * z, y**2 + z**2
-    ratio = torch.sqrt((1 - inverse_range * (2 * along - inverse_range * square)).clamp_min(1e-12))
-    difference = (inverse_range * square - 2 * along) / (1 + ratio)
-    flat = field * torch.polar(torch.ones_like(difference), 2 * math.pi * difference)
-    number = seen.sum((1, 2)).clamp_min(1)
-    gain = flat.sum((1, 2)) / number
-    error = (flat * gain.conj()[:, None, None]).imag / gain.abs().square().clamp_min(1e-30)[:, None, None]
-    columns = [-y / ratio, -z / ratio, (along * difference + square) / (ratio * (1 + ratio))]
-    jacobian = torch.stack([column * seen for column in columns], dim=1).flatten(2)
-    jacobian = jacobian - (jacobian.sum(2) / number[:, None])[..., None] * seen.flatten(1)[:, None]
-    normal = jacobian @ jacobian.transpose(1, 2)
-    # A direction that the observed antennas do not resolve (one row, few antennas) has a zero column: no step there.
-    diagonal = normal.diagonal(dim1=1, dim2=2)
-    normal = normal + torch.diag_embed(1e-4 * diagonal + 1e-6 * diagonal.amax(1, keepdim=True) + 1e-12)
-    slope = (jacobian @ error.flatten(1)[..., None]) / (-2 * math.pi)
-    return torch.linalg.solve(normal, slope)[..., 0], gain

@@ -11,8 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-from channelfm.waves.fit import Fit, GainBasis, path_and_slope, phasors
-from channelfm.waves.observation import Observation
+from channelfm.waves.fit import Fit, GainBasis
+from channelfm.waves.gathered import Gathered
+from channelfm.waves.geometry import waves_at
 
 _CELLS = 16  # per side, of the coarse search
 _COARSE_ANGLES, _COARSE_OFFSETS = 36, 21
@@ -21,7 +22,7 @@ _FINE_ANGLES = 9
 _LEAST_ANTENNAS = 4
 
 
-def propose_edge(observation: Observation, fit: Fit, basis: GainBasis) -> tuple[Tensor, Tensor]:
+def propose_edge(observation: Gathered, fit: Fit, basis: GainBasis) -> tuple[Tensor, Tensor]:
     """The best straight edge for one wave of each sample, among the waves that have none yet, on a coarse grid.
 
     Returns all edges of the sample with that one put in, float64 [N, L, 3] (see ``Waves``), and the residual energy
@@ -35,7 +36,7 @@ def propose_edge(observation: Observation, fit: Fit, basis: GainBasis) -> tuple[
     return edges, saving
 
 
-def sharpen_edges(observation: Observation, fit: Fit, basis: GainBasis) -> Tensor:
+def sharpen_edges(observation: Gathered, fit: Fit, basis: GainBasis) -> Tensor:
     """The fit's edges [N, L, 3], each moved to where it explains most, with the gains as they are."""
     seen_alone = _alone(observation, fit, basis)
     gains = fit.gains @ basis.evaluate(observation.y, observation.z).to(fit.gains.dtype)
@@ -48,7 +49,7 @@ def sharpen_edges(observation: Observation, fit: Fit, basis: GainBasis) -> Tenso
     return edges
 
 
-def _sharpened(observation: Observation, alone: Tensor, gain: Tensor, edge: Tensor) -> Tensor:
+def _sharpened(observation: Gathered, alone: Tensor, gain: Tensor, edge: Tensor) -> Tensor:
     """One edge per sample [N, 3], turned by small angles and moved over all offsets between observed antennas.
 
     ``alone`` [N, n] is what the antennas see of the wave, its phase removed; ``gain`` [N, n] what they should see.
@@ -72,15 +73,15 @@ def _sharpened(observation: Observation, alone: Tensor, gain: Tensor, edge: Tens
     return torch.stack([angle.cos(), angle.sin(), offset], dim=1)
 
 
-def _alone(observation: Observation, fit: Fit, basis: GainBasis) -> Tensor:
+def _alone(observation: Gathered, fit: Fit, basis: GainBasis) -> Tensor:
     """What the observed antennas see of each wave once all others are taken away and its phase removed, [N, L, n]."""
     parts = fit.parts(observation.y, observation.z, basis)
     rest = (observation.field - parts.sum(1) * observation.weight)[:, None]
-    path, _ = path_and_slope(fit.waves.sources, observation.y, observation.z)
-    return (rest + parts * observation.weight[:, None]) * phasors(path).conj()
+    waves = waves_at(fit.waves.sources, observation.y, observation.z)
+    return (rest + parts * observation.weight[:, None]) * waves.conj()
 
 
-def _coarse_edges(observation: Observation, alone: Tensor, basis: GainBasis) -> tuple[Tensor, Tensor]:
+def _coarse_edges(observation: Gathered, alone: Tensor, basis: GainBasis) -> tuple[Tensor, Tensor]:
     """Best of a grid of half-planes for each wave: edges float64 [N, L, 3] and the energy saved [N, L].
 
     Antennas are summed in cells first, so that all half-planes are one matrix product.

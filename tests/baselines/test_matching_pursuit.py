@@ -7,7 +7,7 @@ from channelfm.arrays import spherical_wave
 from channelfm.baselines import AngularOMP, PolarOMP
 from channelfm.metrics import nmse
 from channelfm.tokens.masks import random_mask
-from channelfm.waves.spherical import largest_inverse_range
+from channelfm.waves.geometry import largest_inverse_range
 
 
 def on_grid_source(rows, cols, bin_y, bin_z, ring):

@@ -5,14 +5,14 @@ import pytest
 from channelfm.benchmarking.entries import BASELINES, find_entries
 from channelfm.checkpoints import CONFIG, WEIGHTS, packaged_models, save_checkpoint
 from channelfm.errors import ChannelfmError, InputError
-from channelfm.learned.network import PredictorRecipe
+from channelfm.learned.recipe import DiffusionModel
 from channelfm.models.zoo import build
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "checkpoint"
-    return save_checkpoint(folder, build("cddim-tiny"), PredictorRecipe(name="mine", model="cddim-tiny"), {})
+    return save_checkpoint(folder, build("cddim-tiny"), DiffusionModel(name="mine", model="cddim-tiny"), {})
 
 
 def test_all_of_a_kind_by_one_word():
@@ -36,7 +36,7 @@ def test_a_checkpoint_is_known_by_its_weights(checkpoint, tmp_path):
     assert find_entries([str(checkpoint)]) == [entry]
     other = build("cddim-tiny")
     next(other.parameters()).data += 1.0
-    changed = save_checkpoint(tmp_path / "other", other, PredictorRecipe(name="mine", model="cddim-tiny"), {})
+    changed = save_checkpoint(tmp_path / "other", other, DiffusionModel(name="mine", model="cddim-tiny"), {})
     assert find_entries([str(changed)])[0].identity != entry.identity
     assert entry.identity != find_entries(["zero-filling"])[0].identity
 
@@ -84,6 +84,8 @@ def test_a_folder_may_have_an_equals_sign_in_its_name(checkpoint, tmp_path, monk
     assert [find_entries([asked])[0].name for asked in ("rate=3", "./rate=3", "b=rate=3")] == ["mine", "mine", "b"]
 
 
-def test_adapted_models_are_told_to_be_missing(checkpoint):
-    with pytest.raises(InputError, match="adapts no model"):
-        find_entries([f"{checkpoint}+lora"])
+def test_models_are_adapted_by_a_plus(checkpoint):
+    plain, probe, tuned = find_entries([str(checkpoint), f"{checkpoint}+probe", f"mine with lora={checkpoint}+lora"])
+    assert (probe.learns, plain.learns) == (True, False)
+    assert tuned.name == "mine with lora"
+    assert len({plain.identity, probe.identity, tuned.identity}) == 3

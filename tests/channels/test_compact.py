@@ -13,6 +13,7 @@ from channelfm.channels import plane_wave, synthesize
 from channelfm.channels.compact import CompactPaths, compress, expand
 from channelfm.channels.compact.edges import decode_edges, encode_edges
 from channelfm.channels.compact.wavefronts import fit_wavefront, path_difference
+from channelfm.channels.strongest import count_paths
 from channelfm.errors import InputError
 from channelfm.records import Paths, Trajectory
 from channelfm.tracing.images import trace_images
@@ -218,6 +219,15 @@ def test_weak_paths_are_dropped_and_their_power_is_below_the_accuracy(array):
     assert compact.path_count.tolist() == [3] * 4
     assert nmse_db(expand(compact, array), synthesize(paths, array)).max() < -50
     assert compress(paths, array, accuracy_db=-120.0).path_count.tolist() == [6] * 4
+
+
+def test_channels_count_the_paths_that_their_compact_form_has(array):
+    sources, _ = scattered(4, 6)
+    sources *= 80.0 / np.linalg.norm(sources, axis=-1, keepdims=True)
+    paths = from_sources(array, sources, 10.0 ** np.array([0, -1, -2, -3, -4, -5]))
+    assert compress(paths, array).path_count.tolist() == count_paths(paths).tolist() == [4] * 4
+    silent = dataclasses.replace(paths, gain=0 * paths.gain, valid=paths.valid & False)
+    assert count_paths(silent).tolist() == [0] * 4
 
 
 @pytest.mark.parametrize("polarization", ["VH", "cross"])

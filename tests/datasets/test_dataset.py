@@ -134,6 +134,14 @@ def test_a_changed_manifest_is_refused(folder, damage):
         open_dataset(folder)
 
 
+def test_the_number_of_paths_is_known_where_it_is_of_all(make_channels):
+    unknown = make_channels(2)
+    known = dataclasses.replace(unknown, path_count=np.array([3, 4], np.int32))
+    assert concatenate([known, known]).path_count.tolist() == [3, 4, 3, 4]
+    assert concatenate([known, unknown]).path_count is None
+    assert concatenate([unknown, known]).path_count is None
+
+
 def test_channels_of_different_arrays_do_not_mix(make_channels):
     with pytest.raises(InputError, match="different arrays"):
         concatenate([make_channels(rows=2), make_channels(rows=3)])

@@ -4,6 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from channelfm.datasets.card import CARD
 from channelfm.datasets.generate import Workforce, generate, units
@@ -27,7 +28,7 @@ def test_smaller_forms_give_the_same_channels(make, made, storage, worst_db):
     exact, small = open_dataset(made).load("train"), make(f"channel.storage={storage}").load("train")
     error = nmse(small.response[exact.has_path], exact.response[exact.has_path])
     assert 10 * np.log10(error.max()) < worst_db
-    for label in ("positions_m", "has_path", "line_of_sight", "near_field", "distance_m", "track"):
+    for label in ("positions_m", "has_path", "line_of_sight", "near_field", "distance_m", "track", "path_count"):
         np.testing.assert_array_equal(getattr(small, label), getattr(exact, label))
     assert small.response.dtype == np.complex64
 
@@ -55,6 +56,16 @@ def test_labels_come_without_responses(make):
     labels = dataset.labels("train")
     assert labels.response.shape == (12, 0, 2)
     np.testing.assert_array_equal(labels.positions_m, dataset.load("train").positions_m)
+    np.testing.assert_array_equal(labels.path_count > 0, labels.has_path)
+
+
+def test_files_of_paths_hold_their_number_once(make):
+    dataset = make("channel.storage=paths")
+    paths = np.concatenate([compact.path_count for _, compact in dataset.paths("train")])
+    np.testing.assert_array_equal(dataset.labels("train").path_count, paths)
+    with safe_open(dataset.folder / dataset.manifest.shards[0].file, framework="numpy") as file:
+        assert "paths.path_count" in file.keys()  # noqa: SIM118 (no mapping)
+        assert "path_count" not in file.keys()  # noqa: SIM118
 
 
 def test_several_stations_see_the_same_flights(make):

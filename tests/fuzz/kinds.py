@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from channelfm.learned.network import PredictorRecipe
 from map_inputs import map_inputs, read_hostile_map
 from materials import (
     ARRAY,
@@ -45,7 +46,6 @@ from materials import (
 from mischief import PLAIN, other_array, other_bytes, other_values
 
 from channelfm.baselines import BASELINES
-from channelfm.baselines.time import SEQUENCE_BASELINES
 from channelfm.benchmarking.entries import find_entries
 from channelfm.benchmarking.recipe import BenchmarkRecipe, read_benchmark
 from channelfm.channels.compact import CompactPaths, compress, expand
@@ -60,7 +60,6 @@ from channelfm.datasets.manifest import MANIFEST, _seal
 from channelfm.datasets.recipe import DatasetRecipe
 from channelfm.demo import DemoRecipe
 from channelfm.diffusion import SamplerRecipe
-from channelfm.learned.network import PredictorRecipe
 from channelfm.metrics import (
     achievable_rate,
     bootstrap_interval,
@@ -291,7 +290,8 @@ def predictors(folder: Path) -> Attempt:
 def sequence_predictors(folder: Path) -> Attempt:
     """Past frames, masks and horizons of any kind for every predictor of sequences."""
     past, _ = a_sequence()
-    ready = {name: make() for name, make in SEQUENCE_BASELINES.items()}
+    made = {name: make() for name, make in BASELINES.items()}
+    ready = {name: row for name, row in made.items() if isinstance(row, SequenceEstimator)}
     quick = [name for name in ready if name != "harmonic-pursuit"]
 
     def attempt(rng: random.Random) -> None:

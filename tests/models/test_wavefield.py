@@ -9,7 +9,7 @@ import torch
 
 from channelfm.models.wavefield import Aperture, Wavefield
 from channelfm.models.zoo import build
-from channelfm.waves.spherical import wave_of
+from channelfm.waves.geometry import wave_of
 
 
 def _field(rows: int = 32, cols: int = 32) -> torch.Tensor:

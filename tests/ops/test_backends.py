@@ -87,7 +87,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
     assert all(torch.equal(*pair) for pair in zip(one, three, strict=True))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 @pytest.mark.parametrize("case", [*CASES, ((20, 32, 32), 4, torch.float32, Neighbourhood(), Routing())])
 def test_the_triton_kernels_agree_with_the_compiled_ones(case) -> None:
     from channelfm.ops import kernels

@@ -222,7 +222,7 @@ def test_autocast_leaves_single_precision_alone(draw, library, monkeypatch) -> N
         assert torch.equal(grad, other)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 @pytest.mark.parametrize("routing", [None, Routing()], ids=["all", "routed"])
 def test_on_a_gpu_it_is_what_it_is_on_the_processor(draw, routing) -> None:
     grid, neighbourhood = (6, 8, 32), Neighbourhood()

@@ -6,10 +6,8 @@ import torch
 
 from channelfm.arrays import UPA, spherical_wave
 from channelfm.channels.compact import compress
-from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.records import Paths
-from channelfm.learned.network import PredictorRecipe
 from channelfm.units import SPEED_OF_LIGHT
 
 CARRIER_HZ = 7e9
@@ -82,13 +80,11 @@ def make_recipe():
 
     def make(**values):
         given = {name.removeprefix("predictor_"): values.pop(name) for name in list(values) if "predictor_" in name}
-        predictor = {
-            "model_options": {"width": 16, "depth": 1, "heads": 2},
-            "diffusion": DiffusionRecipe(prediction="sample"),
-            "sampler": SamplerRecipe(steps=2),
-        }
+        predictor = {"model_options": {"width": 16, "depth": 1, "heads": 2}}
+        if given.get("method", "diffusion") == "diffusion":
+            predictor |= {"diffusion": {"prediction": "sample"}, "sampler": {"steps": 2}}
         defaults = {"steps": 8, "batch_size": 4, "warmup_steps": 2, "save_every": 2, "accelerator": "cpu"}
-        return PretrainRecipe(**({"predictor": PredictorRecipe(**(predictor | given))} | defaults | values))
+        return PretrainRecipe(**({"predictor": predictor | given} | defaults | values))
 
     return make
 

@@ -49,7 +49,7 @@ def test_channels_where_one_does_not(make):
     mixed = source_of([make("paths", "paths"), make("channels", "complex64")])
     assert isinstance(mixed, ArraySource)
     assert len(mixed) == 2 * len(source_of([make("channels", "complex64")]))
-    with pytest.raises(InputError, match="different arrays"):
+    with pytest.raises(InputError, match="different shapes"):
         source_of([make("larger", "paths", rows=6), make("channels", "complex64")])
 
 

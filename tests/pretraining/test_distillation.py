@@ -6,8 +6,8 @@ import torch
 
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe, levels, sample, sampling_steps, step_target
 from channelfm.errors import InputError
-from channelfm.pretraining.batches import Batch
 from channelfm.pretraining.distillation import Teacher, distillation_loss, student_steps
+from channelfm.pretraining.views import FrameBatch
 
 RECIPE = DiffusionRecipe(prediction="sample")
 SHAPE = (6, 4, 4, 2)
@@ -17,7 +17,7 @@ def drawn(seed=0):
     generator = torch.Generator().manual_seed(seed)
     clean = 0.5 * torch.randn(SHAPE, generator=generator) + 1
     mask = torch.rand(SHAPE[:3], generator=generator) < 0.3
-    return Batch(
+    return FrameBatch(
         clean=clean,
         observed=torch.where(mask[..., None], clean, 0),
         mask=mask,

@@ -19,11 +19,10 @@ from channelfm.config import load_recipe, shipped_recipes
 from channelfm.datasets.claim import at_work
 from channelfm.errors import InputError, IntegrityError
 from channelfm.pretraining import feed, loop
-from channelfm.pretraining.learner import Learner
+from channelfm.pretraining.learner import Learner, rate_factor
 from channelfm.pretraining.loop import HISTORY, STATE, StoppedError, pretrain, pretrain_from
 from channelfm.pretraining.objectives import fresh_networks
 from channelfm.pretraining.recipe import PretrainRecipe
-from channelfm.pretraining.schedule import rate_factor
 from channelfm.pretraining.source import PathSource
 from channelfm.pretraining.validation import validate
 

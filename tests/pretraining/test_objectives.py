@@ -5,6 +5,7 @@ import torch
 from lightning_fabric import Fabric
 
 from channelfm.diffusion import noise_sample
+from channelfm.learned.recipe import MODELS
 from channelfm.pretraining.feed import prepare
 from channelfm.pretraining.learner import Learner
 from channelfm.pretraining.objectives import (
@@ -15,7 +16,7 @@ from channelfm.pretraining.objectives import (
     regression_loss,
     weighted_mean,
 )
-from channelfm.pretraining.recipe import METHOD_OF
+from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.source import ArraySource
 
 
@@ -103,4 +104,6 @@ def test_one_shot_networks_start_from_zeros_or_noise_at_step_0(batch, make_recip
 
 
 def test_every_kind_of_recipe_has_its_objective():
-    assert set(OBJECTIVES) == set(METHOD_OF)
+    members = PretrainRecipe.model_fields["objective"].annotation.__args__
+    assert set(OBJECTIVES) == {member.model_fields["kind"].default for member in members}
+    assert {member.method for member in members} == set(MODELS)

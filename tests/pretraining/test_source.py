@@ -109,14 +109,15 @@ def test_fingerprints_tell_sources_apart(channels, part, path_parts):
     assert PathSource([part]).fingerprint() == PathSource([part]).fingerprint()
 
 
-def test_what_a_source_cannot_give_is_refused(channels, part):
+def test_what_a_source_cannot_give_is_refused(channels, part, make_recipe):
     with pytest.raises(InputError, match="9 x 8 does not fit"):
-        ArraySource(channels()).check(SourceRecipe(arrays=((9, 8),)), 0.5)
+        ArraySource(channels()).check(make_recipe(source={"arrays": ((9, 8),)}))
     with pytest.raises(InputError, match=r"source\.roll_deg"):
-        ArraySource(channels()).check(SourceRecipe(roll_deg=10), 0.5)
+        ArraySource(channels()).check(make_recipe(source={"roll_deg": 10}))
     with pytest.raises(InputError, match="spacing_wavelengths"):
-        PathSource([part]).check(SourceRecipe(), 0.25)
-    PathSource([part]).check(SourceRecipe(arrays=((8, 8),), roll_deg=10, bandwidth_hz=1e6, latest_s=1), 0.5)
+        PathSource([part]).check(make_recipe(predictor_frame={"spacing_wavelengths": 0.25}))
+    everything = {"arrays": ((8, 8),), "roll_deg": 10, "bandwidth_hz": 1e6, "latest_s": 1}
+    PathSource([part]).check(make_recipe(source=everything))
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import torch
 
 from channelfm.pretraining.feed import prepare
 from channelfm.pretraining.loop import pretrain
-from channelfm.pretraining.objectives import fresh_networks
+from channelfm.pretraining.objectives import fresh_networks, wavefield_loss
 from channelfm.pretraining.source import ArraySource
-from channelfm.pretraining.wavefield import WavefieldBatch, wavefield_loss
+from channelfm.pretraining.views import WavefieldBatch
 
 WAVEFIELD = {
     "objective": {"kind": "wavefield"},

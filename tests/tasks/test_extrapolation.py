@@ -2,62 +2,43 @@ import numpy as np
 import pytest
 
 from channelfm.errors import InputError
-from channelfm.tasks.extrapolation import examples, noise, usable_snapshots
+from channelfm.tasks import Extrapolation
+from channelfm.tasks.observing import Partial
 from channelfm.tokens.masks import MASKS
 
-
-def channels(count=5):
-    values = np.random.default_rng(0).standard_normal((2, count, 4, 6, 2))
-    return (values[0] + 1j * values[1]).astype(np.complex64)
+TASK = Extrapolation()
 
 
-def test_observed_is_the_target_behind_the_mask():
-    grid = channels()
-    task = examples(grid, 0.75, seed=3)
-    assert task.mask.shape == (5, 4, 6, 1)
-    assert (task.mask.sum(axis=(1, 2, 3)) == 6).all()
-    assert np.array_equal(task.observed, grid * task.mask)
-    assert np.array_equal(task.target, grid)
+def test_observed_is_the_target_behind_the_mask(blocks):
+    links = blocks()
+    examples = TASK.examples(links, Partial("random", 0.75), 3)
+    mask = examples.observation.mask
+    assert (mask[..., :1].sum(axis=(1, 2, 3, 4)) == 6).all()
+    assert np.array_equal(mask[..., 0], mask[..., 1])
+    assert np.array_equal(examples.observation.values, links.channel * mask)
+    assert np.array_equal(examples.target, links.channel)
+    assert not examples.observation.noise.any()
 
 
 @pytest.mark.parametrize("kind", MASKS)
-def test_masks_depend_on_seed_and_ratio_alone(kind):
-    first, again, other = (examples(channels(), 0.75, seed=seed, kind=kind).mask for seed in (0, 0, 1))
+def test_masks_depend_on_seed_and_ratio_alone(kind, blocks):
+    first, again, other = (
+        TASK.examples(blocks(scale=scale), Partial(kind, 0.75), seed).observation.mask
+        for seed, scale in ((0, 1.0), (0, 2.0), (1, 1.0))
+    )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_noise_is_on_the_observed_antennas_alone_and_has_its_power():
-    grid = np.repeat(channels(), 400, axis=0) * np.float32(1e-6)
-    clean, loud, quiet = (examples(grid, 0.5, seed=1, snr_db=snr) for snr in (None, 0.0, 20.0))
+def test_noise_is_on_the_observed_antennas_alone_and_has_the_power_that_is_told(blocks):
+    links = blocks(2000, scale=1e-6)
+    clean, loud, quiet = (TASK.examples(links, Partial("random", 0.5, snr), 1).observation for snr in (None, 0.0, 20.0))
     assert np.array_equal(clean.mask, loud.mask)
-    assert np.array_equal(loud.target, grid)
-    assert not loud.observed[~np.broadcast_to(loud.mask, grid.shape)].any()
-    added = loud.observed - clean.observed
-    assert np.mean(np.abs(added) ** 2) == pytest.approx(0.5 * np.mean(np.abs(grid) ** 2), rel=0.02)
-    assert np.allclose(quiet.observed - clean.observed, 0.1 * added, atol=1e-9)
-    assert not np.array_equal(noise(grid, 0.0, seed=1), noise(grid, 0.0, seed=2))
-
-
-def test_noise_is_relative_to_each_snapshot():
-    grid = np.ones((2, 64, 64, 1), np.complex64) * np.array([1, 100], np.complex64)[:, None, None, None]
-    power = np.mean(np.abs(noise(grid, 10.0, seed=0)) ** 2, axis=(1, 2, 3))
-    assert power == pytest.approx([0.1, 1000.0], rel=0.1)
-
-
-def test_snapshots_without_a_path_are_left_out():
-    grid = channels()
-    grid[2] = 0
-    assert len(examples(grid, 0.5).target) == 4
-
-
-def test_bad_channels():
-    with pytest.raises(InputError, match="snapshot, row"):
-        examples(np.zeros((3, 4), dtype=np.complex64), 0.5)
-    broken = channels()
-    broken[1, 0, 0, 0] = np.nan
-    with pytest.raises(InputError, match="NaN"):
-        usable_snapshots(broken)
+    assert not loud.values[~loud.mask].any()
+    added = loud.values - clean.values
+    assert np.mean(np.abs(added[loud.mask]) ** 2) == pytest.approx(loud.noise.mean(), rel=0.02)
+    assert np.mean(np.abs(links.channel) ** 2, axis=(1, 2, 3, 4)) == pytest.approx(loud.noise)
+    assert np.allclose(quiet.values - clean.values, 0.1 * added, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +53,19 @@ def test_bad_channels():
         ("stripes", 0.5, "random, rows"),
     ],
 )
-def test_masks_that_are_no_task(kind, ratio, words):
+def test_masks_that_are_no_task(kind, ratio, words, blocks):
     with pytest.raises(InputError, match=words):
-        examples(channels(), ratio, kind=kind)
+        TASK.examples(blocks(), Partial(kind, ratio), 0)
+
+
+def test_links_are_grouped_by_range_sight_and_paths(sight_blocks):
+    groups = TASK.groups(TASK.examples(sight_blocks(), Partial(), 0))
+    assert np.array_equal(groups["los"], groups["few"])
+    assert np.array_equal(groups["nlos-rich"], groups["near"])
+    assert "los-rich" not in groups
+
+
+def test_zeros_err_by_all_of_the_channel(sight_blocks):
+    examples = TASK.examples(sight_blocks(), Partial("random", 0.75), 0)
+    assert TASK.score(np.zeros_like(examples.target), examples)["nmse"] == pytest.approx(1)
+    assert TASK.score(examples.observation.values, examples)["nmse"] == pytest.approx(0.75, abs=0.1)

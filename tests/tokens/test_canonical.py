@@ -8,8 +8,8 @@ from channelfm.arrays import spherical_wave
 from channelfm.errors import InputError
 from channelfm.tokens.canonical import FrameRecipe, coarse_spherical_wave, find_frame, from_canonical, to_canonical
 from channelfm.tokens.masks import random_mask
+from channelfm.waves.geometry import largest_inverse_range
 from channelfm.waves.several import fit_waves
-from channelfm.waves.spherical import largest_inverse_range
 
 
 def random_sources(generator, count, nearest, farthest, largest_sine=0.8, planar=False):

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from channelfm.waves.antennas import SeenAntennas
-from channelfm.waves.greedy import FoundWaves, find_waves, gain_functions, phasors
+from channelfm.waves.gathered import Gathered
+from channelfm.waves.geometry import coordinates, wave_of, waves_at
+from channelfm.waves.greedy import FoundWaves, find_waves, gain_functions
 from channelfm.waves.several import fit_waves
-from channelfm.waves.spherical import element_coordinates, wave_of
 
 
 def _waves(count: int, rows: int, cols: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -31,9 +31,9 @@ def _mask(rows: int, cols: int, share: float, seed: int = 0) -> Tensor:
 
 
 def _estimate(found: FoundWaves, rows: int, cols: int) -> Tensor:
-    y, z = (axis.expand(rows, cols).reshape(1, -1) for axis in element_coordinates(rows, cols, 0.5))
+    y, z = coordinates(rows, cols, 0.5, dtype=torch.float32)
     gains = found.gains @ gain_functions(y, z, rows, cols, 0.5).to(torch.complex64)
-    return (phasors(found.sources, y, z) * gains).sum(1).reshape(-1, rows, cols)
+    return (waves_at(found.sources, y, z) * gains).sum(1).reshape(-1, rows, cols)
 
 
 def _nmse_db(estimate: Tensor, truth: Tensor) -> float:
@@ -43,7 +43,7 @@ def _nmse_db(estimate: Tensor, truth: Tensor) -> float:
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_finds_every_wave_of_a_clean_sum(count: int) -> None:
     sources, field = _waves(count, 32, 32, seed=count)
-    antennas = SeenAntennas.gather(field, _mask(32, 32, 0.3), 0.5, 512)
+    antennas = Gathered.entries(field, _mask(32, 32, 0.3), 0.5, 512, torch.float32)
     found = find_waves(antennas, 16, explained_db=-80.0)
     assert _nmse_db(_estimate(found, 32, 32), field) < -50
     away = torch.cdist(sources[..., :2], found.sources[found.present][None, :, :2]).amin(2)
@@ -53,7 +53,7 @@ def test_finds_every_wave_of_a_clean_sum(count: int) -> None:
 def test_finds_waves_on_the_horizon() -> None:
     """The peak of a wave along the array falls on a bin of the FFT that no wave has."""
     field = wave_of(torch.tensor([[-0.985, -0.06, 0.0]]), 64, 64, 0.5)
-    found = find_waves(SeenAntennas.gather(field, _mask(64, 64, 0.1), 0.5, 512), 4)
+    found = find_waves(Gathered.entries(field, _mask(64, 64, 0.1), 0.5, 512, torch.float32), 4)
     assert _nmse_db(_estimate(found, 64, 64), field) < -40
 
 
@@ -62,10 +62,10 @@ def test_stops_at_noise() -> None:
     generator = torch.Generator().manual_seed(3)
     noise = torch.view_as_complex(torch.randn(8, 32, 32, 2, generator=generator)) * math.sqrt(0.5)
     mask = _mask(32, 32, 0.4).expand(8, -1, -1)
-    alone = find_waves(SeenAntennas.gather(noise, mask, 0.5, 512), 8)
+    alone = find_waves(Gathered.entries(noise, mask, 0.5, 512, torch.float32), 8)
     assert alone.present.sum(1).float().mean() <= 2
     wave = 10 * wave_of(torch.tensor([[0.2, -0.3, 5e-4]]), 32, 32, 0.5)
-    heard = find_waves(SeenAntennas.gather(wave + noise, mask, 0.5, 512), 8)
+    heard = find_waves(Gathered.entries(wave + noise, mask, 0.5, 512, torch.float32), 8)
     assert heard.present.sum(1).float().mean() <= 2
 
 
@@ -78,7 +78,7 @@ def test_covariance_bounds_the_scatter_of_estimates() -> None:
     field = wave_of(source, rows, cols, 0.5).expand(draws, -1, -1)
     noise = torch.view_as_complex(torch.randn(draws, rows, cols, 2, generator=generator)) * sigma * math.sqrt(0.5)
     mask = _mask(rows, cols, 0.6).expand(draws, -1, -1)
-    found = find_waves(SeenAntennas.gather(field + noise, mask, 0.5, 512), 1, last_steps=6)
+    found = find_waves(Gathered.entries(field + noise, mask, 0.5, 512, torch.float32), 1, last_steps=6)
     scatter = (found.sources[:, 0, :2] - source[:, :2]).square().mean(0)
     told = found.covariance[:, 0].diagonal(dim1=1, dim2=2)[:, :2].mean(0)
     assert torch.all((scatter / told > 0.25) & (scatter / told < 1.2))
@@ -87,9 +87,9 @@ def test_covariance_bounds_the_scatter_of_estimates() -> None:
 def test_samples_do_not_depend_on_their_neighbours() -> None:
     fields = torch.cat([_waves(count, 24, 20, seed=count)[1] for count in (1, 5, 2)])
     mask = torch.cat([_mask(24, 20, share, seed=7) for share in (0.2, 0.5, 0.9)])
-    together = find_waves(SeenAntennas.gather(fields, mask, 0.5, 200), 6)
+    together = find_waves(Gathered.entries(fields, mask, 0.5, 200, torch.float32), 6)
     for number in range(3):
-        alone = find_waves(SeenAntennas.gather(fields[[number]], mask[[number]], 0.5, 200), 6)
+        alone = find_waves(Gathered.entries(fields[[number]], mask[[number]], 0.5, 200, torch.float32), 6)
         assert torch.equal(alone.present[0], together.present[number])
         torch.testing.assert_close(alone.sources[0], together.sources[number], atol=1e-4, rtol=1e-3)
 

@@ -7,7 +7,7 @@ from channelfm.baselines.off_grid import OffGrid
 from channelfm.metrics import nmse
 from channelfm.tokens.masks import random_mask
 from channelfm.waves.fit import GainBasis, Waves, refine
-from channelfm.waves.observation import Observation
+from channelfm.waves.gathered import Gathered
 from channelfm.waves.visibility import propose_edge, sharpen_edges
 
 ROWS, COLS = 48, 48
@@ -27,7 +27,7 @@ def test_a_shadow_edge_is_found(angle_deg, offset):
     lit = shadow(angle_deg, offset)
     field = torch.from_numpy((spherical_wave(ROWS, COLS, PLACE) * lit).astype(np.complex64))[None]
     mask = torch.from_numpy(random_mask(np.random.default_rng(0), 1, ROWS, COLS, 0.7)[..., 0])
-    observation = Observation.gather(field, mask, 0.5)
+    observation = Gathered.entries(field, mask, 0.5)
     basis = GainBasis.of_array(ROWS, COLS, 0.5)
     distance = np.linalg.norm(PLACE)
     waves = Waves.none(1).joined(torch.tensor([[PLACE[1] / distance, PLACE[2] / distance, 1 / distance]]))
@@ -43,7 +43,7 @@ def test_a_shadow_edge_is_found(angle_deg, offset):
 
 def test_no_edge_where_all_antennas_are_reached():
     field = torch.from_numpy(spherical_wave(ROWS, COLS, PLACE).astype(np.complex64))[None]
-    observation = Observation.gather(field, torch.ones(1, ROWS, COLS, dtype=torch.bool), 0.5)
+    observation = Gathered.entries(field, torch.ones(1, ROWS, COLS, dtype=torch.bool), 0.5)
     basis = GainBasis.of_array(ROWS, COLS, 0.5)
     distance = np.linalg.norm(PLACE)
     waves = Waves.none(1).joined(torch.tensor([[PLACE[1] / distance, PLACE[2] / distance, 1 / distance]]).double())

@@ -17,7 +17,8 @@ from channelfm.benchmarking.rows import Row, number
 from channelfm.channels.transforms import matched_filter_power, polar_spectrum
 from channelfm.metrics import polar_peaks
 from channelfm.units import power_to_db, rayleigh_distance
-from channelfm.waves.spherical import FARTHEST_SOURCE, largest_inverse_range
+from channelfm.waves.geometry import largest_inverse_range
+from channelfm.waves.spherical import FARTHEST_SOURCE
 
 _RINGS, _OVERSAMPLING = 6, 4
 _BEAMS = 10  # shown to either side of the strongest direction

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from channelfm.channels.compact.smooth import (
     smooth_basis,
 )
 from channelfm.channels.compact.wavefronts import fit_wavefront, local_coordinates, normalized, path_difference
+from channelfm.channels.strongest import WEAKEST_DB, all_but_weakest, energies, path_energy
 from channelfm.channels.synthesis import check_array, synthesize, unit_phasor
 from channelfm.errors import InputError
 from channelfm.records import Paths
@@ -38,7 +38,7 @@ NUMBERS_AT_ONCE = 1 << 17  # path-antenna pairs that are fitted together
 MOST_ELEMENTS = 1 << 16  # that the places of edges can number
 
 
-def compress(paths: Paths, array: UPA, accuracy_db: float = -70.0) -> CompactPaths:
+def compress(paths: Paths, array: UPA, accuracy_db: float = WEAKEST_DB) -> CompactPaths:
     """The compact form of paths that were traced with ``array``; near-field or plane-wave.
 
     ``accuracy_db``: error power, of a snapshot's power, that may be spent on each path's wavefront and on each path's
@@ -57,8 +57,8 @@ def compress(paths: Paths, array: UPA, accuracy_db: float = -70.0) -> CompactPat
             f"{array.num_elements} elements, accuracy {accuracy_db} dB: give at most {MOST_ELEMENTS} and less than 0"
         )
     share = 10.0 ** (accuracy_db / 10.0)
-    power = np.stack([_energy(gain) for gain in paths.gain]) if len(paths) else np.zeros(paths.gain.shape[:2])
-    kept = _kept(power, share)
+    power = path_energy(paths)
+    kept = all_but_weakest(power, share)
     snapshot, slot = np.nonzero(kept)
     allowed = share * power.sum(axis=1)[snapshot]
     aperture, response = _Aperture.of(array), np.zeros((len(paths), array.num_antennas), np.complex64)
@@ -88,22 +88,6 @@ def compress(paths: Paths, array: UPA, accuracy_db: float = -70.0) -> CompactPat
     )
 
 
-def _energy(values: NDArray[Any]) -> Float:
-    """Sum of |values|^2 over all axes but the first; in double precision, for a gain of 1e-30 has no single one."""
-    flat = values.reshape(len(values), math.prod(values.shape[1:]))
-    parts = (np.einsum("ra,ra->r", part, part, dtype=np.float64) for part in (flat.real, flat.imag))
-    return np.asarray(sum(parts))
-
-
-def _kept(power: Float, share: float) -> Bool:
-    """Which paths [S, P] to keep: all but the weakest, as many as together have no more than a share of the power."""
-    weakest = np.argsort(power, axis=1, kind="stable")
-    together = np.cumsum(np.take_along_axis(power, weakest, axis=1), axis=1)
-    kept = np.zeros(power.shape, np.bool_)
-    np.put_along_axis(kept, weakest, together > share * power.sum(axis=1, keepdims=True), axis=1)
-    return kept
-
-
 def _add_up(total: Complex, snapshot: Index, rows: Complex) -> None:
     """Add rows [R, ...] to the ``total`` [S, ...] of their snapshots, which are in order."""
     if len(rows):
@@ -113,8 +97,8 @@ def _add_up(total: Complex, snapshot: Index, rows: Complex) -> None:
 
 def _error_db(response: Complex, channel: Complex) -> NDArray[np.float16]:
     """Energy of the error [S, A] of responses, relative to the channels' [dB]; NaN where a channel is 0."""
-    energy = _energy(channel)
-    ratio = _energy(response - channel) / np.where(energy > 0.0, energy, np.nan)
+    energy = energies(channel)
+    ratio = energies(response - channel) / np.where(energy > 0.0, energy, np.nan)
     return power_to_db(ratio).astype(np.float16)
 
 
@@ -141,7 +125,7 @@ class _Aperture:
         gain, delay = paths.gain[snapshot, slot].reshape(folded), paths.delay_s[snapshot, slot].reshape(folded)
         seen = np.asarray(paths.valid[snapshot, slot].reshape(folded).any(axis=1))
         # An error of the length turns a path's phase: relative to its energy that is (2 pi / wavelength)^2 error^2.
-        energy = _energy(gain) / np.maximum(seen.sum(axis=1), 1)
+        energy = energies(gain) / np.maximum(seen.sum(axis=1), 1)
         allowed_m2 = allowed / energy / (2.0 * np.pi / self.array.wavelength_m) ** 2
         direction = (paths.arrival[snapshot, slot] @ self.array.rotation)[:, 1:]
         length = SPEED_OF_LIGHT * delay.max(axis=1)
@@ -186,7 +170,7 @@ class _Aperture:
         """
         fit = fit_smooth(gain.astype(np.complex128), seen, self.basis, GAIN_DEGREES, allowed, np.float16)
         kept = self._evaluated(fit.coefficients) * seen[:, None]
-        error = _energy(kept - turned)
+        error = energies(kept - turned)
         missed = np.flatnonzero(error > allowed)
         wanted = turned[missed].astype(np.complex128), seen[missed]
         grid = self.array.rows, self.array.cols

@@ -30,7 +30,8 @@ from channelfm.records import Channels
 ORDER = ("snapshot", "polarization", "row", "col", "frequency", "part")
 VECTORS, NUMBERS = ("positions_m", "velocities_mps"), ("times_s", "distance_m", "azimuth_rad", "elevation_rad")
 FLAGS = ("line_of_sight", "near_field")
-LABELS = (*VECTORS, *NUMBERS, *FLAGS, "track")
+COUNTS = ("track", "path_count")
+LABELS = (*VECTORS, *NUMBERS, *FLAGS, *COUNTS)
 GEOMETRY = ("rows", "cols", "carrier_hz", "spacing_wavelengths")
 RESPONSE, AXES, FREQUENCIES = "response", "axes", "frequencies_hz"
 _NOT_CHANNELS = {*LABELS, *GEOMETRY, "polarizations", AXES, FREQUENCIES, "has_path"}
@@ -58,11 +59,12 @@ def import_arrays(
     key : name of the channel array, or names of its real and of its imaginary part; None: the only candidate.
     labels : names of the labels in the file, by our names, where they differ: ``{"positions_m": "ue_loc"}``.
         Labels are ``positions_m``, ``velocities_mps`` [S, 3]; ``times_s``, ``track``, ``line_of_sight``,
-        ``near_field``, ``distance_m``, ``azimuth_rad``, ``elevation_rad`` [S].
+        ``near_field``, ``distance_m``, ``azimuth_rad``, ``elevation_rad``, ``path_count`` [S].
     frequencies_hz : absolute frequencies [F]; None: the file's entry, or the carrier if F = 1.
 
     Numbers that neither the file nor (for distance and angles) positions and ``array`` tell are NaN; flags False, but
-    ``near_field`` follows from a known distance; tracks 0. ``has_path`` is False where a response is all zeros.
+    ``near_field`` follows from a known distance; tracks 0; ``path_count`` None. ``has_path`` is False where a response
+    is all zeros.
 
     Raises
     ------
@@ -100,7 +102,7 @@ def import_arrays(
 
 
 def export_arrays(channels: Channels, path: str | Path, axes: str = "snapshot,antenna,frequency") -> None:
-    """Write channels to ``.npz`` or ``.mat``: ``response`` with its ``axes`` beside it, and all labels by their names.
+    """Write channels to ``.npz`` or ``.mat``: ``response`` with its ``axes`` beside it, and all known labels by name.
 
     ``axes`` may be any order and product of axes (see this module); all of them must be there.
     :func:`import_arrays` gives the same record back. Raises InputError for another suffix or unusable axes.
@@ -111,7 +113,8 @@ def export_arrays(channels: Channels, path: str | Path, axes: str = "snapshot,an
         raise InputError(f"{file}: unknown kind of file '{file.suffix}'; give one of: {', '.join(writers)}")
     arrays: Arrays = {RESPONSE: _laid_out(channels, Axes.parse(axes)), AXES: np.array(axes)}
     for name in (*LABELS, *GEOMETRY, FREQUENCIES, "has_path"):
-        arrays[name] = np.asarray(getattr(channels, name))
+        if getattr(channels, name) is not None:
+            arrays[name] = np.asarray(getattr(channels, name))
     arrays["polarizations"] = np.asarray(channels.response.shape[1] // (channels.rows * channels.cols))
     writers[file.suffix](file, arrays)
 
@@ -266,17 +269,17 @@ def _labels(file: Path, stored: Arrays, names: dict[str, str], snapshots: int) -
         values = _entry(file, stored, source)
         if values.size != math.prod(shape) or (name in VECTORS and values.shape != shape):
             raise InputError(f"{file}: label '{source}' has shape {values.shape} instead of {shape}")
-        if values.dtype.kind == "c" or (name == "track" and (np.abs(values) > 2**31 - 1).any()):
+        if values.dtype.kind == "c" or (name in COUNTS and (np.abs(values) > 2**31 - 1).any()):
             raise InputError(f"{file}: label '{source}' holds {values.dtype} that it cannot have")
-        if name == "track" and not np.array_equal(values, np.round(values)):
+        if name in COUNTS and not np.array_equal(values, np.round(values)):
             raise InputError(f"{file}: label '{source}' holds numbers that are not whole")
-        kind = {"track": np.int32} | dict.fromkeys(FLAGS, np.bool_)
+        kind = dict.fromkeys(COUNTS, np.int32) | dict.fromkeys(FLAGS, np.bool_)
         known[name] = values.reshape(shape).astype(kind.get(name, np.float64))
     return known
 
 
 def _all_labels(known: Arrays, snapshots: int) -> Arrays:
-    """Every label of Channels: the known ones, and NaN, False or 0 for the others."""
+    """Every label of Channels: the known ones, and NaN, False or 0 for the others; no ``path_count`` if unknown."""
     unknown: Arrays = {name: np.full((snapshots, 3), np.nan) for name in VECTORS}
     unknown |= {name: np.full(snapshots, np.nan) for name in NUMBERS}
     unknown |= {name: np.zeros(snapshots, dtype=np.bool_) for name in FLAGS}

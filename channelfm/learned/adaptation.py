@@ -1,0 +1,157 @@
+"""A pretrained network adapted to a task: which of its weights learn, and the estimator with a head."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from channelfm.errors import InputError
+from channelfm.estimator import CLASSES, Examples
+from channelfm.learned.estimator import FrameEstimator, Model, batches, device_of, estimator_of
+from channelfm.learned.heads import HEADS, Head
+from channelfm.observation import Observation
+
+Mode = Literal["probe", "partial", "lora", "full"]
+
+
+class LowRank(nn.Module):
+    """A linear layer and a learned change of low rank, which starts at zero (LoRA; Hu et al. 2022)."""
+
+    def __init__(self, linear: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.linear = linear.requires_grad_(False)
+        self.down = nn.Linear(linear.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, linear.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """As the linear layer's."""
+        changed: Tensor = self.linear(values) + self.up(self.down(values))
+        return changed
+
+
+def adapted(network: nn.Module, mode: Mode, rank: int = 4) -> nn.Module:
+    """A copy of a network of which only what the mode says learns: nothing ("probe"), its last block ("partial"), a
+    change of low ``rank`` of each linear layer in its blocks ("lora"), or all ("full").
+
+    Raises InputError for another mode, and for a network without blocks where the mode needs them.
+    """
+    if mode not in get_args(Mode):
+        raise InputError(f"mode '{mode}': use one of: {', '.join(get_args(Mode))}")
+    network = copy.deepcopy(network).requires_grad_(mode == "full")
+    blocks = getattr(network, "blocks", None)
+    if mode in ("partial", "lora") and not isinstance(blocks, nn.ModuleList):
+        raise InputError(f"mode '{mode}': the network has no blocks to adapt; use probe or full")
+    if mode == "partial" and isinstance(blocks, nn.ModuleList):
+        blocks[-1].requires_grad_(True)
+    if mode == "lora" and isinstance(blocks, nn.ModuleList):
+        for module in list(blocks.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, nn.Linear):
+                    setattr(module, name, LowRank(child, rank).to(child.weight))
+    return network
+
+
+class _Inputs(NamedTuple):
+    """N links as a network and its head see them, each by S narrow-band samples: ``known`` [N, S, rows, cols, 2],
+    ``seen`` [N, S, rows, cols] and, the mean over them, ``taken_out`` [N, K]."""
+
+    known: Tensor
+    seen: Tensor
+    taken_out: Tensor
+
+
+@dataclass
+class Adapted:
+    """A model with a head for what a task ``gives``; :meth:`learn` trains the head and what ``mode`` says of a copy of
+    the model's network, the same from the same examples and ``seed``.
+
+    ``steps`` of ``batch_size`` links each, with a learning rate that falls from ``learning_rate`` along half a cosine.
+    """
+
+    model: Model
+    mode: Mode = "probe"
+    gives: str = CLASSES
+    name: str = ""
+    steps: int = 400
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, FrameEstimator):
+            raise InputError(f"model '{self.model.name}' has no tokens for a head: use a 'cddim' one")
+        if self.gives not in HEADS:
+            raise InputError(f"no head gives '{self.gives}': use one of: {', '.join(HEADS)}")
+        self.name = self.name or f"{self.model.name}-{self.mode}"
+        self._encoder: FrameEstimator = self.model
+        self._head: Head | None = None
+
+    def learn(self, examples: Examples) -> None:
+        """See :class:`channelfm.estimator.Learns`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            encoder = estimator_of(adapted(self.model.network, self.mode), self.model.recipe)
+            assert isinstance(encoder, FrameEstimator)
+            self._encoder = encoder
+            inputs = self._enter(examples.observation)
+            target = torch.from_numpy(examples.target).to(inputs.taken_out.device)
+            width = self._tokens(inputs, np.arange(1)).shape[2]
+            self._head = head = HEADS[self.gives](width, inputs.taken_out, target).to(target.device)
+        learning = [part for net in (encoder.network, head) for part in net.parameters() if part.requires_grad]
+        optimizer = torch.optim.AdamW(learning, self.learning_rate, weight_decay=1e-2)
+        fixed = self._all_tokens(inputs) if self.mode == "probe" else None
+        generator, left = np.random.default_rng(self.seed), np.zeros(0, np.int64)
+        for step in range(self.steps):
+            if len(left) < min(self.batch_size, len(target)):
+                left = generator.permutation(len(target))
+            some, left = left[: self.batch_size], left[self.batch_size :]
+            tokens = fixed[some] if fixed is not None else self._tokens(inputs, some)
+            loss = head.loss(head(tokens, inputs.taken_out[some]), target[some])
+            if not torch.isfinite(loss.detach()):
+                raise InputError(f"'{self.name}': the loss is {loss.item()} at step {step}: lower learning_rate")
+            optimizer.param_groups[0]["lr"] = self.learning_rate * (1 + math.cos(math.pi * step / self.steps)) / 2
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+    @torch.no_grad()
+    def estimate(self, observation: Observation) -> NDArray[Any]:
+        """See :class:`channelfm.estimator.Estimator`; InputError before anything was learned."""
+        if self._head is None:
+            raise InputError(f"'{self.name}' has learned nothing yet: call learn first")
+        inputs = self._enter(observation)
+        return self._head.answer(self._head(self._all_tokens(inputs), inputs.taken_out))
+
+    @torch.no_grad()
+    def _enter(self, observation: Observation) -> _Inputs:
+        encoder = self._encoder
+        partial, seen = (torch.from_numpy(part) for part in encoder.samples(observation))
+        spacing, device = observation.grid.array.spacing_wavelengths, device_of(encoder.network)
+        parts = []
+        for some in batches(np.arange(len(partial)), encoder.batch_size):
+            inside = encoder.enter(partial[some].to(device), seen[some].to(device), spacing)
+            parts.append((inside.known, inside.seen, inside.taken_out()))
+        known, where, taken_out = (torch.cat(part) for part in zip(*parts, strict=True))
+        samples = len(known) // len(observation)
+        known, where, taken_out = (part.reshape(-1, samples, *part.shape[1:]) for part in (known, where, taken_out))
+        return _Inputs(known, where, taken_out.mean(1))
+
+    def _tokens(self, inputs: _Inputs, links: NDArray[np.int64]) -> Tensor:
+        """Tokens [n, samples * token, width] of some links."""
+        known, seen = (part[links].flatten(0, 1) for part in inputs[:2])
+        tokens = self._encoder.tokens(known, seen)
+        return tokens.reshape(len(links), -1, tokens.shape[2])
+
+    @torch.no_grad()
+    def _all_tokens(self, inputs: _Inputs) -> Tensor:
+        """Pooled tokens [N, 1, width] of all links: heads that see them are not trained further down."""
+        numbers = batches(np.arange(len(inputs.taken_out)), self._encoder.batch_size)
+        return torch.cat([self._tokens(inputs, some).mean(1, keepdim=True) for some in numbers])
