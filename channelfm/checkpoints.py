@@ -31,15 +31,7 @@ from channelfm.config import Recipe, brief, parse_recipe
 from channelfm.errors import InputError, IntegrityError
 from channelfm.files import write_atomically
 from channelfm.learned.estimator import Model, estimator_of
-from channelfm.learned.recipe import (
-    DiffusionModel,
-    MixtureModel,
-    ModelRecipe,
-    OneShotModel,
-    SequenceModel,
-    WavefieldModel,
-    from_format_1,
-)
+from channelfm.learned.recipe import ModelRecipe, from_format_1
 from channelfm.plain import read_yaml
 
 FORMAT = 2
@@ -257,17 +249,8 @@ def _heading(folder: Path, network: nn.Module, config: CheckpointConfig) -> str:
     purpose = "Reconstructs the channel of a whole antenna array from the antennas that were observed."
     if recipe.of_sequences:
         purpose = "Predicts the frames that follow a sequence of channel frames."
-    match recipe:
-        case SequenceModel(sequence=domain):
-            seen_in = f"{domain.kind} frames" + (", bins turned" if domain.turned else "")
-        case MixtureModel(candidates=names):
-            seen_in = f"candidates {', '.join(names)}"
-        case WavefieldModel():
-            seen_in = "waves of its own"
-        case DiffusionModel(frame=frame) | OneShotModel(frame=frame):
-            seen_in = "raw frame" if frame.kind == "raw" else f"canonical frame, waves: {frame.waves}"
     return (
-        f"# {folder.name}\n\nNetwork `{recipe.model}`, method `{recipe.method}`, {seen_in}; "
+        f"# {folder.name}\n\nNetwork `{recipe.model}`, method `{recipe.method}`; "
         f"{count:,} parameters, {megabytes:.1f} MB. {purpose}\nSHA-256 of the weights: `{config.weights_sha256}`"
     )
 

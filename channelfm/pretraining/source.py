@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -87,38 +87,6 @@ class View:
         return int(self.place[0] * free[0]), int(self.place[1] * free[1])
 
 
-class TrainingSource(Protocol):
-    """What an objective draws its examples from; ``len`` is their number. Travels to other processes by pickle."""
-
-    def __len__(self) -> int:
-        """Number of links, or sequences."""
-        ...
-
-    def fingerprint(self) -> str:
-        """SHA-256 over all that examples depend on."""
-        ...
-
-    def check(self, recipe: PretrainRecipe) -> None:
-        """InputError if the source cannot give what the recipe asks for."""
-        ...
-
-
-class Source(TrainingSource, Protocol):
-    """Links to train on."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Rows and columns of the largest array that fits into all links' apertures."""
-        ...
-
-    def channels(self, links: Integers, view: View, offset_s: Float, device: torch.device) -> Tensor:
-        """Channels complex64 [N, rows, cols] on ``device`` of ``links`` [N], ``offset_s`` [N] after their snapshots.
-
-        All-zero where the view's antennas see nothing of a link.
-        """
-        ...
-
-
 class ArraySource:
     """Channels complex64 [S, rows, cols, F] in memory; every frequency of a snapshot with a path is a link.
 
@@ -136,15 +104,15 @@ class ArraySource:
 
     @property
     def size(self) -> tuple[int, int]:
-        """See :class:`Source`."""
+        """Rows and columns of the largest array that fits into all links' apertures."""
         return self.grid.shape[1], self.grid.shape[2]
 
     def fingerprint(self) -> str:
-        """See :class:`Source`."""
+        """SHA-256 over all that examples depend on."""
         return _sha256([self.grid])
 
     def check(self, recipe: PretrainRecipe) -> None:
-        """See :class:`TrainingSource`."""
+        """InputError if the source cannot give what the recipe asks for."""
         check_sizes(self, recipe.source)
         for name in ("roll_deg", "bandwidth_hz", "latest_s"):
             if getattr(recipe.source, name) > 0:
@@ -154,7 +122,10 @@ class ArraySource:
                 )
 
     def channels(self, links: Integers, view: View, offset_s: Float, device: torch.device) -> Tensor:
-        """See :class:`Source`; a view only cuts."""
+        """Channels complex64 [N, rows, cols] on ``device`` of ``links`` [N], ``offset_s`` [N] after their snapshots.
+
+        All-zero where the view's antennas see nothing of a link. Of arrays, a view only cuts.
+        """
         row, col = view.corner(*self.size)
         cut = self.grid[links, row : row + view.size[0], col : col + view.size[1]]
         return torch.from_numpy(cut).to(device)
@@ -185,19 +156,19 @@ class PathSource:
 
     @property
     def size(self) -> tuple[int, int]:
-        """See :class:`Source`."""
+        """See :class:`ArraySource`."""
         arrays = [record.array for record in self.records]
         return min(array.rows for array in arrays), min(array.cols for array in arrays)
 
     def fingerprint(self) -> str:
-        """See :class:`Source`."""
+        """See :class:`ArraySource`."""
         values: list[Any] = []
         for record in self.records:
             values += [getattr(record, item.name) for item in dataclasses.fields(record)]
         return _sha256(values)
 
     def check(self, recipe: PretrainRecipe) -> None:
-        """See :class:`TrainingSource`."""
+        """See :class:`ArraySource`."""
         check_sizes(self, recipe.source)
         spacing_wavelengths = spacing_of(recipe)
         for record in self.records:
@@ -208,7 +179,7 @@ class PathSource:
                 )
 
     def channels(self, links: Integers, view: View, offset_s: Float, device: torch.device) -> Tensor:
-        """See :class:`Source`."""
+        """See :class:`ArraySource`."""
         response = torch.empty((len(links), *view.size), dtype=torch.complex64, device=device)
         owner = np.searchsorted(self._ends, links, side="right")
         for number in np.unique(owner):
@@ -239,14 +210,19 @@ class SequenceSource:
         return len(self.response)
 
     def fingerprint(self) -> str:
-        """See :class:`TrainingSource`."""
+        """See :class:`ArraySource`."""
         return _sha256([self.response])
 
     def check(self, recipe: PretrainRecipe) -> None:
-        """See :class:`TrainingSource`."""
+        """See :class:`ArraySource`."""
         needed, frames = getattr(recipe.objective, "frames", 0), self.response.shape[1]
         if frames < needed:
             raise InputError(f"objective.frames = {needed}, but sequences have {frames} frames")
+
+
+# What an objective draws its examples from; ``len`` is their number. They travel to other processes by pickle.
+Source = ArraySource | PathSource
+TrainingSource = Source | SequenceSource
 
 
 def spacing_of(recipe: PretrainRecipe) -> float:
