@@ -30,6 +30,7 @@ from torch import Tensor
 
 from channelfm.baselines import BASELINES
 from channelfm.baselines.wave_frame import WaveFrame
+from channelfm.benchmarking.recipe import KeepRecipe, SetRecipe
 from channelfm.metrics import bootstrap_interval, bounded_db, nmse, polar_peaks
 from channelfm.tasks.extrapolation import Examples, examples
 

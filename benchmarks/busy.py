@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 
 from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES
-from channelfm.baselines.time import SEQUENCE_BASELINES
 from channelfm.config import load_recipe
 from channelfm.pretraining.feed import prepare
 from channelfm.pretraining.learner import Learner
@@ -130,7 +129,7 @@ def predict(count: int) -> None:
     turns = np.exp(2j * np.pi * np.random.default_rng(3).uniform(-0.2, 0.2, (count, 1)) * np.arange(10))
     past = channels(count, 4)[:, None, :1] * turns[:, :, None, None, None] * np.ones(16)
     everything = np.ones((1, 1, 1, 1, 1), np.bool_)
-    SEQUENCE_BASELINES["harmonic-pursuit"]().predict(past.astype(np.complex64), everything, HORIZON)
+    BASELINES["harmonic-pursuit"]().predict(past.astype(np.complex64), everything, HORIZON)
 
 
 def channels(count: int, seed: int) -> NDArray[np.complex64]:

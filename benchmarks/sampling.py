@@ -30,6 +30,7 @@ from channelfm.learned.network import NetworkPredictor
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from channelfm.benchmarking.recipe import SetRecipe
 from channelfm.checkpoints import load_reconstructor, packaged_models
 from channelfm.diffusion import SamplerRecipe
 from channelfm.errors import ChannelfmError, InputError

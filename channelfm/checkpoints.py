@@ -250,7 +250,7 @@ def _heading(folder: Path, network: nn.Module, config: CheckpointConfig) -> str:
     if recipe.of_sequences:
         purpose = "Predicts the frames that follow a sequence of channel frames."
     return (
-        f"# {folder.name}\n\nNetwork `{recipe.model}`, method `{recipe.method}`; "
+        f"# {folder.name}\n\nNetwork `{recipe.model}`, method `{recipe.method}`, {recipe.sees}; "
         f"{count:,} parameters, {megabytes:.1f} MB. {purpose}\nSHA-256 of the weights: `{config.weights_sha256}`"
     )
 

@@ -258,7 +258,6 @@ def benchmark(
 def models() -> None:
     """Packaged checkpoints, the networks that can be trained, and the classical predictors."""
     from channelfm.baselines import BASELINES
-    from channelfm.baselines.time import SEQUENCE_BASELINES
     from channelfm.checkpoints import packaged_models
     from channelfm.models.zoo import BUILDERS, build
 
@@ -267,8 +266,7 @@ def models() -> None:
     for name in BUILDERS:
         size = sum(parameter.numel() for parameter in build(name).parameters()) / 1e6
         print(f"  {name}: {size:.2f} million parameters")
-    print("classical predictors: " + ", ".join(BASELINES))
-    print("of sequences: " + ", ".join(SEQUENCE_BASELINES))
+    print("classical estimators: " + ", ".join(BASELINES))
 
 
 @app.command(epilog="Example: channelfm info data/mini")

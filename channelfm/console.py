@@ -50,7 +50,7 @@ def print_checkpoint(model: Path) -> None:
     network, config = load_checkpoint(checkpoint_folder(model))
     size = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     print(f"{model}: checkpoint '{config.predictor.name}', {config.predictor.model}, {size:.2f} million parameters")
-    print(f"frame {config.predictor.frame}, sampler {config.predictor.sampler}")
+    print(f"method {config.predictor.method}, {config.predictor.sees}")
     for name, value in config.provenance.items():
         print(f"{name}: {value}")
 

@@ -1,40 +1,35 @@
 """The demo: from a street map to reconstructed channels in six steps, each kept for the next run.
 
 Everything lies under one folder: ``data-<hash>`` (scene, flights and channels), ``model-<hash>`` (training run and
-checkpoint), ``evaluation-<hash>.json``; and, of the latest run, ``results.json`` and ``report.html``. The hashes are
+checkpoint), ``cells`` (what was measured); and, of the latest run, ``results.json`` and ``report.html``. The hashes are
 of all that a part depends on, so an interrupted run resumes, a second one reuses, and a changed recipe starts afresh.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
-from channelfm.benchmark.content import flights_of, show_example
-from channelfm.benchmark.links import describe_array
-from channelfm.benchmark.predictors import check_names, find_predictors
-from channelfm.benchmark.report import ReportContent, write_report
-from channelfm.benchmark.run import Results, evaluate, versions, write_results
-from channelfm.checkpoints import load_model
+from channelfm.benchmarking.entries import find_entries
+from channelfm.benchmarking.recipe import BenchmarkRecipe, SetRecipe
+from channelfm.benchmarking.suite import Results
+from channelfm.benchmarking.suite import run as measure
 from channelfm.config import Recipe, load_recipe
 from channelfm.datasets.dataset import Dataset
 from channelfm.datasets.generate import generate, identity, runnable
 from channelfm.datasets.manifest import MANIFEST
 from channelfm.datasets.recipe import DatasetRecipe, SceneRecipe
 from channelfm.errors import InputError
-from channelfm.plain import from_json
 from channelfm.pretraining.loop import pretrain
 from channelfm.pretraining.recipe import PretrainRecipe
-from channelfm.records import Channels
-from channelfm.tasks.predictor import LearningPredictor, Predictor
+from channelfm.tasks import Extrapolation
+from channelfm.tasks.observing import MaskRecipe, Ratio
 
 STEPS = ("scene", "flight", "data set", "training", "evaluation", "report")
 
@@ -52,7 +47,7 @@ class EvaluationRecipe(Recipe):
         "cddim-small",
         "wavefield-small",
     )
-    mask_ratios: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(default=(0.5, 0.75, 0.9), min_length=1)
+    mask_ratios: tuple[Ratio, ...] = Field(default=(0.5, 0.75, 0.9), min_length=1)
     max_samples: int = Field(default=100, ge=1)
     seed: int = Field(default=0, ge=0)
 
@@ -86,17 +81,16 @@ def run_demo(
     dataset = generate(settings.data, data_folder, progress=progress, announce=tell.step)
     model_key = _key(settings.pretraining.content_hash(), dataset.manifest.content_hash())
     checkpoint = _train(settings, dataset, out / f"model-{model_key}", tell)
-    spacing = dataset.array().spacing_wavelengths
-    model = load_model(checkpoint, spacing_wavelengths=spacing)
-    entries = find_predictors(settings.evaluation.predictors)
-    predictors = [*(entry.load(spacing) for entry in entries), model]
-    check_names([predictor.name for predictor in predictors])
-    identities = (entry.identity for entry in entries)
-    file = out / f"evaluation-{_key(model_key, settings.evaluation.content_hash(), *identities)}.json"
-    results = _evaluate(settings, predictors, dataset, file, tell)
-    write_results(out / "results.json", results)
-    tell.start()
-    _report(settings, dataset, predictors, results, out / "report.html")
+    training = settings.pretraining
+    methods = sorted({shard.method for shard in dataset.manifest.shards})
+    about = {
+        "data set": f"{dataset.folder.name}: {len(dataset)} links, traced by: {', '.join(methods)}",
+        "model": f"{training.predictor.model}, {training.predictor.sees}",
+        "training": f"{len(dataset.load('train'))} links, {training.steps} steps of {training.batch_size}",
+    }
+    results = measure(_evaluation(settings, dataset, checkpoint), out, progress, about)
+    rows = results["rows"]
+    tell.step("evaluation", f"{len({row['estimator'] for row in rows})} estimators on links that training never saw")
     tell.step("report", f"{out / 'report.html'} and {out / 'results.json'}")
     return results
 
@@ -115,7 +109,7 @@ def read_demo(
     """The demo's recipe with a map in place of its scene and one seed for all parts, if given."""
     seeds = () if seed is None else tuple(f"{part}.seed={seed}" for part in ("data", "pretraining", "evaluation"))
     settings = load_recipe(DemoRecipe, recipe, (*seeds, *overrides))
-    find_predictors(settings.evaluation.predictors)  # a wrong name should not cost a data set first
+    find_entries(settings.evaluation.predictors)  # a wrong name should not cost a data set first
     for split in ("train", settings.evaluation.split):
         if split not in {flight.split for flight in settings.data.flights}:
             raise InputError(f"data.flights: the demo needs a flight of split '{split}'; add one")
@@ -141,72 +135,17 @@ def _train(settings: DemoRecipe, dataset: Dataset, folder: Path, tell: _Teller) 
     return checkpoint
 
 
-def _evaluate(
-    settings: DemoRecipe, predictors: Sequence[Predictor], dataset: Dataset, file: Path, tell: _Teller
-) -> Results:
-    """Measure all predictors on the held-out flight, or take the measurement that is there."""
-    if file.is_file():
-        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # a damaged file is measured again
-            stored: Results = from_json(file.read_text(encoding="utf-8"))
-            tell.step("evaluation", f"{len(stored['rows'])} rows, reused")
-            return stored
+def _evaluation(settings: DemoRecipe, dataset: Dataset, checkpoint: Path) -> BenchmarkRecipe:
+    """The benchmark of all estimators and the trained model on the held-out flight."""
     recipe = settings.evaluation
-    channels, left_out = measured_channels(recipe, dataset)
-    tell.start()
-    for predictor in predictors:
-        if isinstance(predictor, LearningPredictor):
-            predictor.learn(dataset.load("train").grid)
-    spacing = channels.spacing_wavelengths
-    rows = evaluate(predictors, channels.grid, recipe.mask_ratios, recipe.seed, tell.progress, spacing, recipe.split)
-    results = Results(
-        rows=rows, scene=dataset.scenes[0], seed=settings.data.seed, versions=versions(), left_out=left_out
+    return BenchmarkRecipe(
+        name="From a street map to reconstructed channels",
+        task=Extrapolation(masks=(MaskRecipe(ratios=recipe.mask_ratios),)),
+        sets=(SetRecipe(name=dataset.scenes[0], dataset=str(dataset.folder), split=recipe.split),),
+        seeds=(recipe.seed,),
+        predictors=(*recipe.predictors, str(checkpoint)),
+        max_samples=recipe.max_samples,
     )
-    write_results(file, results)
-    tell.step("evaluation", f"{len(predictors)} predictors on {len(channels)} links that training never saw")
-    return results
-
-
-def measured_channels(recipe: EvaluationRecipe, dataset: Dataset) -> tuple[Channels, int]:
-    """At most ``max_samples`` links with a path, evenly spaced over the split; and how many had none."""
-    channels = dataset.load(recipe.split)
-    reached = np.flatnonzero(channels.has_path)
-    if not len(reached):
-        raise InputError(f"no link of split '{recipe.split}' has a path: change data.array or data.flights")
-    count = min(len(reached), recipe.max_samples)
-    chosen = reached[np.linspace(0, len(reached) - 1, count).round().astype(int)]
-    return channels.select(chosen), len(channels) - len(reached)
-
-
-def _report(
-    settings: DemoRecipe, dataset: Dataset, predictors: Sequence[Predictor], results: Results, file: Path
-) -> None:
-    """Write the report of the latest run."""
-    evaluation, training = settings.evaluation, settings.pretraining
-    channels, _ = measured_channels(evaluation, dataset)
-    name = dataset.scenes[0]
-    scene, array = dataset.scene(name), dataset.array(name)
-    methods = sorted({shard.method for shard in dataset.manifest.shards})
-    content = ReportContent(
-        title="From a street map to reconstructed channels",
-        rows=results["rows"],
-        scene_name=name,
-        array=describe_array(array),
-        seed=results["seed"],
-        versions=results["versions"],
-        left_out=results["left_out"],
-        scene=scene,
-        flights=flights_of(dataset, name, evaluation.split),
-        array_position_m=array.position,
-        rayleigh_distance_m=array.rayleigh_distance_m,
-        examples=[show_example(predictors, channels, max(evaluation.mask_ratios), evaluation.seed)],
-        settings={
-            "data set": f"{dataset.folder.name}: {len(dataset)} links, traced by: {', '.join(methods)}",
-            "model": f"{training.predictor.model}, {training.predictor.frame.kind} frame",
-            "training": f"{len(dataset.load('train'))} links, {training.steps} steps of {training.batch_size}",
-        },
-        attribution=scene.attribution,
-    )
-    write_report(file, content)
 
 
 class _Teller:

@@ -128,6 +128,11 @@ class ChannelEstimator(ABC):
     gives = CHANNEL
     spacing_wavelengths: float | None = None
 
+    def check(self, observation: Observation) -> None:
+        """InputError, in one line, for an observation that this estimator cannot answer whatever it learns: cheap, so
+        that suites can ask before they give it a row."""
+        observation.check()
+
     @abstractmethod
     def estimate(self, observation: Observation) -> Complex:
         """See :class:`Estimator`."""
@@ -160,20 +165,22 @@ class SequenceEstimator(ABC):
     name: str
     gives = CHANNEL
 
+    def check(self, observation: Observation) -> None:
+        """See :meth:`ChannelEstimator.check`: frames are wanted that are hidden for all sequences."""
+        observation.check()
+        if _past(observation) == observation.grid.shape[0]:
+            raise InputError(f"'{self.name}' predicts frames, and the observation hides none at its end")
+        if not observation.mask.any(axis=(1, 2, 3, 4)).all():
+            raise InputError("the mask hides all frames of some sequence: at least one entry must be observed")
+
     def estimate(self, observation: Observation) -> Complex:
         """See :class:`Estimator`: frames of the past hold what was observed of them.
 
         Raises InputError, too, where no frame is left to predict, and where a network's weights give no finite answer.
         """
-        observation.check()
-        mask = observation.mask
-        seen = np.flatnonzero(mask.any(axis=(0, 2, 3, 4)))
-        past = int(seen[-1]) + 1 if len(seen) else 0
+        self.check(observation)
+        mask, past = observation.mask, _past(observation)
         horizon = observation.grid.shape[0] - past
-        if not horizon:
-            raise InputError(f"'{self.name}' predicts frames, and the observation hides none at its end")
-        if not mask.any(axis=(1, 2, 3, 4)).all():
-            raise InputError("the mask hides all frames of some sequence: at least one entry must be observed")
         answer = np.zeros(observation.values.shape, np.complex64)
         answer[:, :past] = observation.values[:, :past]
         if len(observation):
@@ -205,6 +212,12 @@ class SequenceEstimator(ABC):
     def future(self, past: Complex, mask: Bool, horizon: int) -> Complex:
         """The next frames complex64 of at least one sequence whose largest component lies in [1/2, 1), 0 where hidden,
         and a full-size mask."""
+
+
+def _past(observation: Observation) -> int:
+    """Frames up to the last of which anything is seen."""
+    seen = np.flatnonzero(observation.mask.any(axis=(0, 2, 3, 4)))
+    return int(seen[-1]) + 1 if len(seen) else 0
 
 
 def antennas_seen(observed: Complex, mask: Bool, spacing_wavelengths: float) -> Observation:

@@ -142,7 +142,7 @@ class Combining(Operator):
         flat = channel.reshape(*channel.shape[:2], -1, channel.shape[-1])
         measured = np.empty((*channel.shape[:2], self.size[0], channel.shape[-1]), np.complex64)
         for link, part in enumerate(flat):
-            measured[link] = self._rows(link).conj() @ part
+            measured[link] = (self._rows(link) @ part.conj()).conj()  # the weights are the larger of the two
         return measured
 
     def adjoint(self, values: Complex) -> Complex:
@@ -219,8 +219,8 @@ class RandomlyCombined(Combining):
     def weights_of(self, link: int) -> Complex:
         """See :class:`Combining`."""
         generator = np.random.default_rng((self.seed, int(self.links[link]), *b"weights"))
-        phases = generator.integers(4, size=self.size, dtype=np.uint8)
-        return np.asarray(_PHASES[phases] / np.sqrt(self.rows * self.cols), dtype=np.complex64)
+        phases = (_PHASES / np.sqrt(self.rows * self.cols)).astype(np.complex64)
+        return np.asarray(phases[generator.integers(4, size=self.size, dtype=np.uint8)])
 
     @property
     def size(self) -> tuple[int, int, int]:

@@ -1,24 +1,45 @@
 """Estimators do not know units: the answer to c x is c times the answer to x, to the bit where c is a power of two."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from channelfm.arrays import spherical_wave
-from channelfm.baselines import BASELINES
-from channelfm.baselines.time import SEQUENCE_BASELINES
+from channelfm.arrays import UPA, spherical_wave
+from channelfm.baselines import BASELINES, classical
 from channelfm.checkpoints import load_model, packaged_models, predicts_sequences
 from channelfm.estimator import Examples, Learns
-from channelfm.observation import STRONGEST, WEAKEST
+from channelfm.observation import (
+    STRONGEST,
+    WEAKEST,
+    Entries,
+    Grid,
+    RandomlyCombined,
+    observe,
+)
 from channelfm.tokens.canonical import FrameRecipe, find_frame, to_canonical
 from channelfm.tokens.masks import random_mask
 
 RNG = np.random.default_rng
 PATH_LOSS = 1e-5
-FIELDS = [*BASELINES, *(name for name in packaged_models() if not predicts_sequences(name))]
-SEQUENCES = [*SEQUENCE_BASELINES, *(name for name in packaged_models() if predicts_sequences(name))]
+GRID = Grid(UPA(12, 10, 7e9), np.arange(2.0), np.full(1, 7e9))
+FRAMES = np.arange(2).reshape(1, -1, 1, 1, 1) < 1
+
+
+def observation(operator):
+    """Two links of two frames."""
+    return observe(np.ones((2, *GRID.shape), np.complex64), operator, GRID, None, RNG(0))
+
+
+CHAINS = RandomlyCombined(0, np.arange(2), 60, 12, 10)
+THROUGH_CHAINS = classical(observation(CHAINS))
+CLASSICAL_FIELDS = classical(observation(Entries(np.ones((1,) * 5, bool))))
+CLASSICAL_SEQUENCES = classical(observation(Entries(FRAMES)))
+FIELDS = [*CLASSICAL_FIELDS, *(name for name in packaged_models() if not predicts_sequences(name))]
+SEQUENCES = [*CLASSICAL_SEQUENCES, *(name for name in packaged_models() if predicts_sequences(name))]
 TO_THE_BIT = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -47,12 +68,12 @@ def turning_waves(count, frames, cols, frequencies, seed):
 def predictors():
     """Every predictor, ready: the classical ones have learned what they need, of 12 x 10 arrays."""
     ready = {}
-    for name in FIELDS:
-        ready[name] = BASELINES[name](0.5) if name in BASELINES else load_model(name, spacing_wavelengths=0.5)
+    for name in {*FIELDS, *THROUGH_CHAINS}:
+        ready[name] = BASELINES[name]() if name in BASELINES else load_model(name, spacing_wavelengths=0.5)
         if isinstance(ready[name], Learns):
             ready[name].learn(Examples.of_channels(noisy_waves(12, 12, 10, seed=1)))
     for name in SEQUENCES:
-        ready[name] = SEQUENCE_BASELINES[name]() if name in SEQUENCE_BASELINES else load_model(name)
+        ready[name] = BASELINES[name]() if name in BASELINES else load_model(name)
     return ready
 
 
@@ -62,7 +83,7 @@ def predictors():
 def test_a_power_of_two_passes_through_every_estimator_to_the_bit(predictors, name, exponent, seed, ratio):
     observed, mask = noisy_waves(2, 12, 10, seed), random_mask(RNG(seed), 2, 12, 10, ratio)
     factor = np.float32(2.0**exponent)
-    answer, scaled = (predictors[name].predict(field, mask) for field in (observed, factor * observed))
+    answer, scaled = (predictors[name].predict(field, mask, 0.5) for field in (observed, factor * observed))
     np.testing.assert_array_equal(scaled, factor * answer)
 
 
@@ -77,13 +98,26 @@ def test_a_power_of_two_passes_through_every_sequence_predictor_to_the_bit(predi
     np.testing.assert_array_equal(scaled, factor * answer)
 
 
+@pytest.mark.parametrize("name", THROUGH_CHAINS)
+@given(exponent=st.integers(-60, 60), seed=st.integers(0, 1000))
+@TO_THE_BIT
+def test_a_power_of_two_passes_through_what_rf_chains_measured_to_the_bit(predictors, name, exponent, seed):
+    channel = np.stack([noisy_waves(2, 12, 10, seed + frame) for frame in range(2)], axis=1)
+    received = observe(channel, CHAINS, GRID, 10.0, RNG(seed))
+    factor = np.float32(2.0**exponent)
+    scaled = dataclasses.replace(received, values=factor * received.values)
+    answer, other = (predictors[name].estimate(part) for part in (received, scaled))
+    assert answer.shape == channel.shape
+    np.testing.assert_array_equal(other, factor * answer)
+
+
 @pytest.mark.parametrize("name", [*FIELDS, *SEQUENCES])
 @pytest.mark.parametrize("factor", [1.7 * np.exp(2j), 3e-9 * np.exp(-1j), 1e20j, 1e-20])
 def test_any_complex_factor_passes_through(predictors, name, factor):
     if name in SEQUENCES:
         values, question = turning_waves(2, 8, 4, 8, seed=5), (np.ones((1, 1, 1, 1, 1), bool), 3)
     else:
-        values, question = noisy_waves(2, 12, 10, seed=5), (random_mask(RNG(5), 2, 12, 10, 0.5),)
+        values, question = noisy_waves(2, 12, 10, seed=5), (random_mask(RNG(5), 2, 12, 10, 0.5), 0.5)
     values = values / np.complex64(PATH_LOSS)
     answer = predictors[name].predict(values, *question)
     scaled = predictors[name].predict((factor * values).astype(np.complex64), *question).astype(np.complex128) / factor
@@ -109,7 +143,7 @@ def test_what_is_hardly_weak_or_strong_enough_gets_finite_answers(predictors, na
     if name in SEQUENCES:
         values, question = turning_waves(1, 8, 4, 8, seed=5), (np.ones((1, 1, 1, 1, 1), bool), 3)
     else:
-        values, question = noisy_waves(1, 12, 10, seed=5), (random_mask(RNG(5), 1, 12, 10, 0.5),)
+        values, question = noisy_waves(1, 12, 10, seed=5), (random_mask(RNG(5), 1, 12, 10, 0.5), 0.5)
     answer = predictors[name].predict((values * np.complex128(amplitude / PATH_LOSS)).astype(np.complex64), *question)
     assert np.isfinite(answer).all()
     assert np.any(answer != 0)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from channelfm.errors import InputError
+from channelfm.estimator import antennas_seen
 from channelfm.units import db_to_power
-from channelfm.waves.geometry import coordinates, path_and_slope
+from channelfm.waves.bounds import SphericalWaves, field_bound
 
 
 def spherical_wave_bound(
@@ -17,11 +19,8 @@ def spherical_wave_bound(
     snr_db: float,
     spacing_wavelengths: float = 0.5,
 ) -> float:
-    """Least expected NMSE (linear) of one spherical wave of unknown constant gain and source, in white noise.
-
-    The five real parameters are the complex gain, two direction sines and the inverse range. Their Fisher matrix is
-    2 Re(J^H J) / sigma^2 over the observed antennas (Kay 1993, section 15.7), and the bound on the field's error is
-    trace(G F^-1 G^H), with the derivatives G at all antennas, divided by the field's energy.
+    """Least expected NMSE (linear) of one spherical wave of unknown constant gain and source, in white noise
+    (:func:`channelfm.waves.bounds.field_bound`).
 
     Parameters
     ----------
@@ -32,20 +31,11 @@ def spherical_wave_bound(
     Raises InputError if the observed antennas do not determine the parameters. A linear array (one row or column)
     has one direction sine fewer.
     """
-    rows, cols = mask.shape
-    y, z = coordinates(rows, cols, spacing_wavelengths)
     distance = np.linalg.norm(source_wavelengths)
-    sources = np.array([source_wavelengths[1] / distance, source_wavelengths[2] / distance, 1 / distance])
-    _, slope = path_and_slope(torch.from_numpy(sources)[None, None], y, z)
-    # Derivatives with the common phasor removed, which changes neither J^H J nor the trace; gain 1.
-    phase = -2j * np.pi * slope[0, 0].numpy()
-    resolved = [axis for axis, elements in enumerate((cols, rows)) if elements > 1] + [2]
-    derivative = np.concatenate([np.ones((1, rows * cols)), 1j * np.ones((1, rows * cols)), phase[resolved]]).T
-    seen = derivative[mask.reshape(-1)]
-    fisher = 2 * db_to_power(snr_db) * (seen.conj().T @ seen).real
-    scale = 1 / np.sqrt(np.maximum(np.diag(fisher), 1e-300))
-    scaled = fisher * np.outer(scale, scale)
-    if np.linalg.matrix_rank(scaled, tol=1e-12) < len(scaled):
+    source = np.array([source_wavelengths[1], source_wavelengths[2], 1.0]) / distance
+    seen = antennas_seen(np.zeros((1, *mask.shape, 1), np.complex64), mask[None, ..., None], spacing_wavelengths)
+    observation = replace(seen, noise=np.array([1 / db_to_power(snr_db)]))
+    bound = float(field_bound(SphericalWaves(source[None, None], np.ones((1, 1), np.complex128)), observation)[0])
+    if not np.isfinite(bound):
         raise InputError(f"{int(mask.sum())} observed antennas do not determine a spherical wave: observe more of them")
-    covariance = np.linalg.inv(scaled) * np.outer(scale, scale)
-    return float(np.einsum("mi,ij,mj->", derivative, covariance, derivative.conj()).real / mask.size)
+    return bound

@@ -12,12 +12,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from channelfm.baselines.frame_estimator import FrameEstimator
+from channelfm.baselines.off_grid import OffGrid
+from channelfm.errors import InputError
+from channelfm.observation import Combining, Observation
 from channelfm.tokens.canonical import FrameRecipe
+from channelfm.waves.gathered import Gathered, energies
 
 LENGTHS = (1.5, 3.0, 6.0, 12.0, 24.0, 48.0, 96.0)  # correlation lengths in antennas
 NOISES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # variances of the noise, relative to the process
@@ -26,6 +31,7 @@ _SWEEPS = 2
 _BLOCKS, _BLOCK_ANTENNAS = 3, 64  # neighbourhoods of the likelihood along each axis, and the antennas of each
 _NEIGHBOURS = 256  # observed antennas behind each prediction ...
 _SHARE = 4  # ... of a part of the array that has this share of their area
+_MOST_MEASUREMENTS = 1024  # of RF chains, since they are solved together
 _LEAST_MISFIT = 1e-20  # of a field of RMS 1 that a constant explains to rounding
 
 
@@ -52,10 +58,32 @@ class GaussianProcess(FrameEstimator):
     name = "gaussian-process"
     keeps_observed = False
     samples_at_once = 8
+    takes_combined = True
 
     def estimate_rest(self, rest: Tensor, seen: Tensor) -> Tensor:
         """See :class:`FrameEstimator`."""
         return posterior_mean(rest, seen, most_likely(rest, seen))
+
+    def check(self, observation: Observation) -> None:
+        """See :class:`channelfm.estimator.ChannelEstimator`."""
+        super().check(observation)
+        if isinstance(observation.operator, Combining) and observation.operator.size[0] > _MOST_MEASUREMENTS:
+            raise InputError(f"'{self.name}' solves {_MOST_MEASUREMENTS} measurements of RF chains at most")
+
+    @torch.inference_mode()
+    def combined(self, measured: Gathered) -> Tensor:
+        """See :class:`FieldEstimator`: the wave is that of a fit of a single one, and nothing is done locally."""
+        rows, cols = measured.rows, measured.cols
+        field = OffGrid(max_waves=1).combined(measured).flatten(1)
+        wave = torch.polar(torch.ones_like(field.real), field.angle())
+        rms = (energies(measured.field) / measured.measurements).sqrt()[:, None]
+        assert measured.projection is not None  # RF chains have one
+        projections = measured.projection * wave[..., None]
+        means = [
+            mean_of_sums(values, projection, rows, cols)
+            for values, projection in zip(measured.field / rms, projections, strict=True)
+        ]
+        return (torch.stack(means) * wave * rms).reshape(-1, rows, cols)
 
 
 class WaveFrameProcess(GaussianProcess):
@@ -63,6 +91,7 @@ class WaveFrameProcess(GaussianProcess):
 
     name = "wave-frame-gp"
     frame = FrameRecipe(waves=16)
+    takes_combined = False
 
 
 @dataclass(frozen=True)
@@ -160,6 +189,46 @@ def posterior_mean(rest: Tensor, seen: Tensor, chosen: Hyperparameters) -> Tenso
         part = part @ by_col[:, None, :, left : left + width] + constant[:, :, None, None]
         mean[:, top : top + height, left : left + width] = torch.complex(part[:, 0], part[:, 1])
     return mean
+
+
+def mean_of_sums(values: Tensor, projection: Tensor, rows: int, cols: int) -> Tensor:
+    """Posterior mean complex128 [rows * cols] of a process and its constant from sums over the antennas.
+
+    ``values`` complex128 [Q] = field @ ``projection`` [rows * cols, Q], of a field of RMS about 1. The likelihood is
+    that of all values together; it has all noises from one eigenvalue decomposition. Equal lengths are tried first,
+    then each of the two by itself.
+    """
+    by_row, by_col = (_correlations(torch.tensor(LENGTHS), elements).double() for elements in (rows, cols))
+    noises = torch.tensor(NOISES, dtype=torch.float64)[:, None]
+    adjoint = projection.conj().resolve_conj()
+    constant, freedom = projection.sum(0), max(len(values) - 1, 1)
+
+    def smoothed(grid: Tensor, row: int, col: int) -> Tensor:
+        """The correlation of all antennas times fields complex [rows * cols, Q]."""
+        parts = torch.view_as_real(grid).reshape(rows, -1)
+        parts = (by_row[row] @ parts).reshape(rows, cols, -1)
+        return torch.view_as_complex((by_col[col] @ parts).reshape(rows * cols, -1, 2))
+
+    @cache
+    def tried(row: int, col: int) -> tuple[float, Tensor]:
+        """The least score over all noises, and the weights of ``adjoint``, after which the constant comes."""
+        power, turn = torch.linalg.eigh(projection.mT @ smoothed(adjoint, row, col))
+        one, seen = turn.mH @ constant, turn.mH @ values
+        inverse = 1 / (power.clamp_min(0) + noises)
+        information = (inverse * one.abs().square()).sum(1).clamp_min(1e-300)
+        mean = (inverse * one.conj() * seen).sum(1) / information
+        misfit = (inverse * seen.abs().square()).sum(1) - information * mean.abs().square()
+        score = -inverse.log().sum(1) + information.log() + freedom * misfit.clamp_min(_LEAST_MISFIT * freedom).log()
+        best = int(score.argmin())
+        weights = turn @ (inverse[best] * (seen - one * mean[best]))
+        return float(score[best]), torch.cat([weights, mean[best, None]])
+
+    lengths = range(len(LENGTHS))
+    row = col = min(lengths, key=lambda length: tried(length, length)[0])
+    row = min(lengths, key=lambda length: tried(length, col)[0])
+    col = min(lengths, key=lambda length: tried(row, length)[0])
+    weights = tried(row, col)[1]
+    return smoothed((adjoint @ weights[:-1])[:, None], row, col)[:, 0] + weights[-1]
 
 
 def _restricted_likelihood(around: _Neighbourhoods, factor: Tensor, samples: int) -> tuple[Tensor, Tensor]:

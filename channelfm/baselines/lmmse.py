@@ -13,6 +13,7 @@ from channelfm.errors import InputError
 from channelfm.estimator import Examples, same_spacing
 from channelfm.observation import Complex, Observation, fold_frequency, usable_snapshots
 from channelfm.tokens.canonical import FrameRecipe, find_frame, to_canonical
+from channelfm.waves.gathered import Gathered, energies
 
 # White variances that may be added to the covariance, relative to the mean power of an antenna.
 LOADINGS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -43,6 +44,7 @@ class LMMSE(FrameEstimator):
 
     name = "lmmse"
     frame = FrameRecipe(kind="raw")
+    takes_combined = True
 
     def __init__(self, spacing_wavelengths: float | None = None, loadings: tuple[float, ...] = LOADINGS) -> None:
         super().__init__(spacing_wavelengths)
@@ -99,12 +101,25 @@ class LMMSE(FrameEstimator):
         estimate = torch.stack(weights).to(factor.dtype) @ factor.mT
         return estimate.to(torch.complex128).reshape(rest.shape)
 
+    def combined(self, measured: Gathered) -> Tensor:
+        """See :class:`FieldEstimator`: with W^H F in place of F at the observed antennas."""
+        assert self._factor is not None  # estimate has seen to it
+        factor = self._factor.to(torch.complex128)
+        rms = (energies(measured.field) / measured.measurements).sqrt()[:, None]
+        seen = measured.measured(factor.mT[None]).mT.to(self._factor.dtype)
+        weights = [
+            component_weights(part, values, self.loadings)
+            for part, values in zip(seen, measured.field / rms, strict=True)
+        ]
+        return ((torch.stack(weights) @ factor.mT) * rms).reshape(-1, measured.rows, measured.cols)
+
 
 class CanonicalLMMSE(LMMSE):
     """The same in the canonical frame, where directions no longer matter and few components hold nearly all energy."""
 
     name = "lmmse-canonical"
     frame = FrameRecipe()
+    takes_combined = False
 
 
 def principal_factor(channels: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ class MatchingPursuit(FieldEstimator):
 
     rings: int
     samples_at_once = 4
+    takes_combined = True
 
     def __init__(self, spacing_wavelengths: float | None = None, max_atoms: int = 30) -> None:
         super().__init__(spacing_wavelengths)
@@ -52,20 +53,27 @@ class MatchingPursuit(FieldEstimator):
     @torch.inference_mode()
     def fields(self, field: Tensor, seen: Tensor, spacing_wavelengths: float) -> Tensor:
         """See :class:`FieldEstimator`."""
-        estimate = torch.zeros_like(field)
+        estimate, filtered = torch.zeros_like(field), torch.zeros(len(field), dtype=torch.bool)
         for numbers, offsets in by_aliases(seen, spacing_wavelengths):
-            estimate[numbers] = self._pursued(field[numbers], seen[numbers], spacing_wavelengths, offsets)
-        return estimate
+            observation = Gathered.entries(field[numbers], seen[numbers], spacing_wavelengths)
+            estimate[numbers], filtered[numbers] = self._pursued(observation.single(), offsets)
+        return torch.where(seen & ~filtered[:, None, None], field, estimate)
 
-    def _pursued(self, field: Tensor, seen: Tensor, spacing_wavelengths: float, offsets: Tensor) -> Tensor:
-        """Estimates of fields whose masks fold directions alike (:func:`channelfm.waves.aliases.alias_offsets`)."""
-        observation = Gathered.entries(field, seen, spacing_wavelengths).single()
-        numbers = torch.arange(len(field))  # of the samples that still take atoms
-        sources = torch.zeros(len(field), self.max_atoms, len(offsets), 3)
+    @torch.inference_mode()
+    def combined(self, measured: Gathered) -> Tensor:
+        """See :class:`FieldEstimator`."""
+        return self._pursued(measured.single(), torch.zeros(1, 2))[0]
+
+    def _pursued(self, observation: Gathered, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """Fields complex64 [N, rows, cols] of atoms where masks fold directions alike
+        (:func:`channelfm.waves.aliases.alias_offsets`), and bool [N]: what is left is noise."""
+        count, rows, cols, spacing = len(observation), observation.rows, observation.cols, observation.spacing
+        numbers = torch.arange(count)  # of the samples that still take atoms
+        sources = torch.zeros(count, self.max_atoms, len(offsets), 3)
         shares, gains = sources[..., 0] + 0j, sources[..., 0, 0] + 0j
-        filtered = torch.zeros(len(field), dtype=torch.bool)
-        atoms, residual = torch.zeros(len(field), 0, observation.field.shape[1]) + 0j, observation.field
-        gram = torch.zeros(len(field), 0, 0, dtype=torch.complex128)
+        filtered = torch.zeros(count, dtype=torch.bool)
+        atoms, residual = torch.zeros(count, 0, observation.field.shape[1]) + 0j, observation.field
+        gram = torch.zeros(count, 0, 0, dtype=torch.complex128)
         for taken in range(self.max_atoms):
             source, share, atom, explained = self._best_atom(observation, residual, offsets)
             significant = (explained > self._noise_level(observation, residual)) | (taken == 0)
@@ -82,8 +90,7 @@ class MatchingPursuit(FieldEstimator):
             sources[numbers, taken, : source.shape[1]], shares[numbers, taken, : source.shape[1]] = source, share
             gains[numbers, : taken + 1], residual = _least_squares(observation, atoms, gram)
         sources, gains = sources.flatten(1, 2), (gains[..., None] * shares).flatten(1)
-        estimate = _superposition(sources, gains, field.shape[1], field.shape[2], spacing_wavelengths)
-        return torch.where(seen & ~filtered[:, None, None], field, estimate)
+        return _superposition(sources, gains, rows, cols, spacing), filtered
 
     def _best_atom(
         self, observation: Gathered, residual: Tensor, offsets: Tensor
@@ -102,14 +109,19 @@ class MatchingPursuit(FieldEstimator):
         candidates = aliases[:, :, None].repeat(1, 1, self.rings, 1)
         candidates[..., 2] = ranges
         candidates = candidates.reshape(*shape, 3)
-        phasors = waves_at(candidates.flatten(1, 3), observation.y, observation.z)
-        inner = (phasors.conj() @ residual[..., None]).reshape(shape) * visible.reshape(*shape[:3], 1)
-        best, number = inner.abs().square().flatten(1).argmax(1), torch.arange(len(grid))
+        waves = waves_at(candidates.flatten(1, 3), observation.y, observation.z) * observation.weight[:, None]
+        atoms = observation.measured(waves)
+        inner = (atoms.conj() @ residual[..., None]).reshape(shape) * visible.reshape(*shape[:3], 1)
+        energy = observation.number[:, None].expand(-1, atoms.shape[1])
+        if observation.projection is not None:
+            energy = atoms.abs().square().sum(2)
+        strength = inner.abs().square().flatten(1)
+        best, number = (strength / energy).argmax(1), torch.arange(len(grid))
         direction = best // math.prod(shape[2:])
         ring = inner[number, direction].abs().argmax(2)
         chosen = number[:, None], direction[:, None], torch.arange(shape[2]), ring
-        atom, products = phasors[number, best] * observation.weight, inner[chosen]
-        explained = products.abs().square().amax(1).double() / observation.measurements
+        atom, products = atoms[number, best], inner[chosen]
+        explained = strength[number, best].double() / energy[number, best]
         return candidates[chosen], _shares(observation, residual, atom, products), atom, explained
 
     def _noise_level(self, observation: Gathered, residual: Tensor) -> Tensor:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from channelfm.baselines.samples import FieldEstimator
+from channelfm.observation import Complex
+from channelfm.waves.bounds import SphericalWaves
 from channelfm.waves.fit import EDGE_PARAMETERS, Fit, GainBasis, Waves, refine, with_best_degree
 from channelfm.waves.gathered import Gathered, energies
 from channelfm.waves.geometry import coordinates
@@ -39,7 +43,8 @@ class OffGrid(FieldEstimator):
     constant gains and clean ones quadratic gains. Where a small part of the array is seen, priors on the gains bound
     the estimate, and no shadow edge is believed in. Where a regular mask leaves directions alike, the waves are those
     of :func:`channelfm.waves.search.alternatives`, refined, and the estimate is the mean over all that they may be. The
-    returned channel is the model everywhere, also at observed antennas, which filters their noise.
+    returned channel is the model everywhere, also at observed antennas, which filters their noise. What RF chains
+    measure is fitted alike, without shadow edges, which no single measurement shows.
 
     Parameters
     ----------
@@ -49,6 +54,7 @@ class OffGrid(FieldEstimator):
 
     name = "off-grid"
     samples_at_once = 64
+    takes_combined = True
 
     def __init__(self, spacing_wavelengths: float | None = None, max_waves: int = 10) -> None:
         super().__init__(spacing_wavelengths)
@@ -59,7 +65,6 @@ class OffGrid(FieldEstimator):
         """See :class:`FieldEstimator`."""
         count, rows, cols = field.shape
         basis = GainBasis.of_array(rows, cols, spacing_wavelengths)
-        y, z = coordinates(rows, cols, spacing_wavelengths)
         scale = (energies(field.flatten(1)) / seen.sum((1, 2))).sqrt()[:, None, None]
         observation = Gathered.entries(field / scale, seen, spacing_wavelengths)
         estimate = torch.zeros(count, rows * cols, dtype=torch.complex128)
@@ -70,10 +75,25 @@ class OffGrid(FieldEstimator):
             estimate[numbers] = _expected(observation.select(numbers), alternatives(hypotheses), basis)
             plain[numbers] = False
         numbers = torch.nonzero(plain)[:, 0]
-        for members, grown in self._grow(observation.select(numbers), basis) if len(numbers) else ():
-            fit = _finished(observation.select(numbers[members]), grown, basis)
-            estimate[numbers[members]] = fit.evaluate(y, z, basis)
+        if len(numbers):
+            estimate[numbers] = self._fitted(observation.select(numbers), basis)
         return estimate.reshape(count, rows, cols) * scale
+
+    @torch.inference_mode()
+    def combined(self, measured: Gathered) -> Tensor:
+        """See :class:`FieldEstimator`."""
+        basis = GainBasis.of_array(measured.rows, measured.cols, measured.spacing)
+        scale = (energies(measured.field) / measured.measurements).sqrt()[:, None]
+        fields = self._fitted(replace(measured, field=measured.field / scale), basis) * scale
+        return fields.reshape(-1, measured.rows, measured.cols)
+
+    def _fitted(self, observation: Gathered, basis: GainBasis) -> Tensor:
+        """Fields complex128 [N, rows * cols] of the waves, where nothing leaves directions alike."""
+        y, z = coordinates(observation.rows, observation.cols, observation.spacing)
+        fields = torch.zeros(len(observation), y.shape[1], dtype=torch.complex128)
+        for members, grown in self._grow(observation, basis):
+            fields[members] = _finished(observation.select(members), grown, basis).evaluate(y, z, basis)
+        return fields
 
     def _grow(self, observation: Gathered, basis: GainBasis) -> list[tuple[Tensor, Fit]]:
         """Sample numbers and their fits, one entry per model order that occurs.
@@ -98,13 +118,53 @@ class OffGrid(FieldEstimator):
 
     def _with_new_wave(self, thin: Gathered, whole: Gathered, fit: Fit | None, basis: GainBasis) -> Fit:
         """The fit with one more wave, from a coarse search of the residual over all observed antennas."""
-        rest = whole.field if fit is None else whole.field - fit.evaluate(whole.y, whole.z, basis)
+        rest = whole.field
+        if fit is not None:
+            rest = rest - whole.measured(fit.evaluate(whole.y, whole.z, basis)[:, None])[:, 0]
         sines, inverse_range = search_grid(whole.on_grid(rest), whole.spacing, _SEARCH_RANGES, _SEARCH_OVERSAMPLING, 1)
         waves = Waves.none(len(whole)) if fit is None else fit.waves
         waves = waves.joined(torch.cat([sines, inverse_range[..., None]], dim=-1)[:, 0])
         settled = refine(thin, waves, basis, _SETTLING_STEPS)
         grown = refine(thin, with_best_degree(thin, settled.waves, basis), basis, _GROWTH_STEPS)
-        return _with_edge(thin, settled, grown, basis)
+        return grown if thin.projection is not None else _with_edge(thin, settled, grown, basis)
+
+
+def fitted_waves(
+    channel: Complex, spacing_wavelengths: float, most: int = 10
+) -> tuple[SphericalWaves, NDArray[np.float64]]:
+    """At most ``most`` waves that clean channels complex64 [N, row, col] consist of, for bounds, and the share float64
+    [N] of each channel's energy that they leave out.
+
+    Waves are found as the off-grid estimate finds them and refitted with a constant gain each. So they leave out gains
+    that vary over the array, edges of shadows, paths beyond ``most``, and all that is diffuse: where the share is not
+    far below :func:`channelfm.waves.bounds.field_bound` of them, that bound is not one of the channel. A channel of
+    zeros has no wave.
+    """
+    parts = torch.split(torch.from_numpy(channel), OffGrid.samples_at_once)
+    found = [_constant_waves(part, spacing_wavelengths, most) for part in parts]
+    sources, gains, left = (torch.cat(columns).numpy() for columns in zip(*found, strict=True))
+    return SphericalWaves(sources, gains), left
+
+
+@torch.inference_mode()
+def _constant_waves(channel: Tensor, spacing: float, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Sources float64 [N, most, 3], gains complex128 [N, most] and the share left out [N]."""
+    count, rows, cols = channel.shape
+    scale = (energies(channel.flatten(1)) / (rows * cols)).sqrt()[:, None, None]
+    observation = Gathered.entries(channel / scale.clamp_min(1e-150), torch.ones_like(channel.real).bool(), spacing)
+    basis = GainBasis.of_array(rows, cols, spacing)
+    sources = torch.zeros(count, most, 3, dtype=torch.float64)
+    gains, left = sources[..., 0] + 0j, torch.zeros(count, dtype=torch.float64)
+    heard = torch.nonzero(scale[:, 0, 0] > 0)[:, 0]
+    for members, grown in OffGrid(max_waves=most)._grow(observation.select(heard), basis) if len(heard) else ():
+        part, waves = observation.select(heard[members]), Waves.none(len(members))
+        for wave in range(grown.waves.count):
+            waves = waves.joined(grown.waves.sources[:, wave])
+        fit = refine(part, waves, replace(basis, exponents=((0, 0),)), _SETTLING_STEPS + _FINAL_STEPS)
+        sources[heard[members], : waves.count] = fit.waves.sources
+        gains[heard[members], : waves.count] = fit.gains[..., 0] * scale[heard[members], 0]
+        left[heard[members]] = fit.cost / energies(part.field)
+    return sources, gains, left
 
 
 def _expected(observation: Gathered, possible: Alternatives, basis: GainBasis) -> Tensor:

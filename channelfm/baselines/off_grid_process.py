@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from channelfm.baselines.gaussian_process import GaussianProcess
 from channelfm.baselines.off_grid import OffGrid
 from channelfm.baselines.samples import FieldEstimator
+from channelfm.observation import Observation
+from channelfm.waves.gathered import Gathered
 from channelfm.waves.scale import at_unit_scale
 
 
@@ -20,6 +24,7 @@ class OffGridProcess(FieldEstimator):
     """
 
     name = "off-grid-gp"
+    takes_combined = True
     samples_at_once = min(OffGrid.samples_at_once, GaussianProcess.samples_at_once)
 
     def __init__(self, spacing_wavelengths: float | None = None) -> None:
@@ -33,4 +38,18 @@ class OffGridProcess(FieldEstimator):
         left = torch.nonzero((rest != 0).any(2).any(1))[:, 0]
         if len(left):
             estimate[left] += at_unit_scale(self.rest.fields, rest[left], seen[left], spacing_wavelengths)
+        return estimate
+
+    def check(self, observation: Observation) -> None:
+        """See :class:`channelfm.estimator.ChannelEstimator`: what the process cannot solve is refused."""
+        self.rest.check(observation)
+
+    @torch.inference_mode()
+    def combined(self, measured: Gathered) -> Tensor:
+        """See :class:`FieldEstimator`."""
+        estimate = self.waves.combined(measured)
+        rest = measured.field - measured.measured(estimate.flatten(1)[:, None])[:, 0]
+        left = torch.nonzero((rest != 0).any(1))[:, 0]
+        if len(left):
+            estimate[left] += self.rest.combined(replace(measured.select(left), field=rest[left]))
         return estimate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from channelfm.baselines.samples import check_frames_seen
 from channelfm.estimator import ChannelEstimator
 from channelfm.observation import Complex, Observation
 
@@ -19,7 +20,12 @@ class ZeroFilling(ChannelEstimator):
     def __init__(self, spacing_wavelengths: float | None = None) -> None:
         self.spacing_wavelengths = 0.5 if spacing_wavelengths is None else spacing_wavelengths
 
+    def check(self, observation: Observation) -> None:
+        """See :class:`channelfm.estimator.ChannelEstimator`."""
+        super().check(observation)
+        check_frames_seen(observation)
+
     def estimate(self, observation: Observation) -> Complex:
         """See :class:`channelfm.estimator.Estimator`."""
-        observation.check()
+        self.check(observation)
         return np.where(observation.mask, observation.values, np.complex64(0))

@@ -6,20 +6,17 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from channelfm.baselines import off_grid
+from channelfm.baselines.off_grid import fitted_waves
 from channelfm.datasets.blocks import Blocks
 from channelfm.estimator import Examples
 from channelfm.tasks import Task
 from channelfm.waves.bounds import SphericalWaves
-from channelfm.waves.spherical import wave_of
 
 MOST_WAVES = 30  # that a clean channel is taken apart into
 
 Float = NDArray[np.float64]
-_FIT = getattr(off_grid, "fitted_waves", None)  # waves of clean channels [N, row, col], where this version finds them
 
 
 class FittedWaves:
@@ -29,21 +26,10 @@ class FittedWaves:
         self.blocks = blocks
 
     @cached_property
-    def waves(self) -> SphericalWaves:
-        """Waves of every link."""
-        assert _FIT is not None
-        waves: SphericalWaves = _FIT(self._field, self._spacing, MOST_WAVES)
-        return waves
-
-    @cached_property
-    def misfit(self) -> Float:
-        """What the waves leave of every link's channel, relative to its energy, float64 [N]."""
-        left = np.empty(len(self._field))
-        for link, field in enumerate(self._field.astype(np.complex128)):
-            wave = wave_of(torch.from_numpy(self.waves.sources[link]), *field.shape, self._spacing).numpy()
-            rest = field.ravel() - self.waves.gains[link] @ wave.reshape(len(wave), -1)
-            left[link] = np.sum(np.abs(rest) ** 2) / np.sum(np.abs(field) ** 2)
-        return left
+    def found(self) -> tuple[SphericalWaves, Float]:
+        """Waves of every link, and what they leave of its channel, relative to its energy, float64 [N]."""
+        spacing = self.blocks.grid.array.spacing_wavelengths
+        return fitted_waves(self.blocks.channel[:, 0, :, :, 0], spacing, MOST_WAVES)
 
     def bound(self, task: Task, drawn: Sequence[Examples]) -> Float | None:
         """The task's bound float64 [seed, unit], NaN where the waves leave more of a channel than the bound; None where
@@ -51,16 +37,9 @@ class FittedWaves:
         frames, _, _, frequencies = self.blocks.grid.shape
         noise = drawn[0].observation.noise
         clean = noise is None or not noise.all()
-        if _FIT is None or clean or frames * frequencies * drawn[0].unit != 1 or type(task).bound is Task.bound:
+        if clean or frames * frequencies * drawn[0].unit != 1 or type(task).bound is Task.bound:
             return None
-        found = [task.bound(examples, self.waves) for examples in drawn]
-        told = [np.where(self.misfit < bound, bound, np.nan) for bound in found if bound is not None]
+        waves, misfit = self.found
+        bounds = [task.bound(examples, waves) for examples in drawn]
+        told = [np.where(misfit < bound, bound, np.nan) for bound in bounds if bound is not None]
         return np.array(told) if len(told) == len(drawn) else None
-
-    @property
-    def _field(self) -> NDArray[np.complex64]:
-        return self.blocks.channel[:, 0, :, :, 0]
-
-    @property
-    def _spacing(self) -> float:
-        return self.blocks.grid.array.spacing_wavelengths

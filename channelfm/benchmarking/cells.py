@@ -167,5 +167,5 @@ def cell_file(folder: Path, part: Part, entry: Entry, case: Any) -> Path:
 def task_identity(task: Task) -> str:
     """SHA-256 over the settings of a task that all cases share, and over all source that draws and scores."""
     settings = task.model_dump_json(exclude=set(task.beside))
-    source = source_identity([type(task).__module__, "channelfm.metrics", measure.__module__])
+    source = source_identity([type(task).__module__, "channelfm.metrics", Answering.__module__])
     return hashlib.sha256(f"{settings}{source}".encode()).hexdigest()

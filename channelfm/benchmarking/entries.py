@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
-from channelfm.baselines import BASELINES as OF_CHANNELS
-from channelfm.baselines.time import SEQUENCE_BASELINES
+from channelfm.baselines import BASELINES
 from channelfm.benchmarking.identity import identity, networks_of
 from channelfm.checkpoints import holds_checkpoint, load_model, packaged_models
 from channelfm.config import brief, shipped_recipes
 from channelfm.errors import InputError
 from channelfm.estimator import Estimator, Learns
+from channelfm.learned.adaptation import Adapted, Mode
 
 CLASSICAL, PACKAGED = "classical", "packaged"  # words for all of a kind
-MODES = ("probe", "partial", "lora", "full")  # of adaptation
-BASELINES: dict[str, Callable[[], Estimator]] = {**OF_CHANNELS, **SEQUENCE_BASELINES}
+MODES = get_args(Mode)  # of adaptation
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Entry:
 
     def load(self, device: str = "cpu") -> Estimator:
         """The estimator, on a device where it is a network."""
-        estimator = _load(self.source, self.name, device)
+        estimator: Estimator = _load(self.source, self.name, device)
         estimator.name = self.name
         return estimator
 
@@ -93,14 +92,10 @@ def _load(source: str, name: str, device: str = "cpu") -> Any:
         return BASELINES[source]()
     model, plus, mode = source.rpartition("+")
     if plus and mode in MODES and not os.path.exists(source):
-        return _adapted(name, model, mode, device)
+        return Adapted(load_model(model, device), cast(Mode, mode), name=name)
     if not holds_checkpoint(source):
         raise InputError(f"predictor '{brief(source)}': {_remedy(source, Path(source))}")
     return load_model(source, device)
-
-
-def _adapted(name: str, model: str, mode: str, device: str) -> Estimator:
-    raise InputError(f"predictor '{brief(name)}': this version adapts no model ({model}, {mode}); name the model alone")
 
 
 def _remedy(source: str, folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from channelfm.config import Recipe
+from channelfm.estimator import Estimator
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # What these make of a data set is told by the bytes that they give, which are known by themselves.
@@ -55,8 +57,8 @@ def identity(held: Any) -> str:
     digest = hashlib.sha256()
     for path, value in _parts(held, "", set()):
         if isinstance(value, type):
-            modules.add(value.__module__)
-            digest.update(f"{path}:{value.__qualname__};".encode())
+            modules |= {base.__module__ for base in value.__mro__}
+            digest.update(f"{path}:{value.__qualname__};".encode() + _foreign_source(value))
         else:
             digest.update(f"{path}=".encode() + _bytes_of(value) + b";")
     return hashlib.sha256(digest.digest() + source_identity(sorted(modules)).encode()).hexdigest()
@@ -80,6 +82,8 @@ def networks_of(held: Any) -> list[nn.Module]:
 
 
 def _file_of(module: str, package: Path) -> Path | None:
+    if module.split(".")[0] != package.name:
+        return None
     place = package.parent.joinpath(*module.split("."))
     return next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()), None)
 
@@ -108,8 +112,19 @@ def _inner(value: Any) -> list[tuple[str, Any]]:
         return [(str(key), item) for key, item in value.items()]
     if isinstance(value, list | tuple):
         return [(str(number), item) for number, item in enumerate(value)]
-    ours = type(value).__module__.split(".")[0] == PACKAGE.name or isinstance(value, nn.Module)
-    return sorted(vars(value).items()) if ours and hasattr(value, "__dict__") else []
+    open_to_us = _is_ours(value) or isinstance(value, nn.Module | Estimator)
+    return sorted(vars(value).items()) if open_to_us and hasattr(value, "__dict__") else []
+
+
+def _is_ours(value: Any) -> bool:
+    return type(value).__module__.split(".")[0] == PACKAGE.name
+
+
+def _foreign_source(kind: type) -> bytes:
+    """The file of somebody's own estimator, which the package knows nothing of."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    ours = kind.__module__.split(".")[0] == PACKAGE.name
+    return b"" if ours or file is None else Path(file).read_bytes()
 
 
 def _parts(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
@@ -120,7 +135,7 @@ def _parts(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
         yield path, value
     elif id(value) not in seen:
         seen.add(id(value))
-        if type(value).__module__.split(".")[0] == PACKAGE.name:
+        if _is_ours(value) or path == "":
             yield path, type(value)
         for name, inner in _inner(value):
             if not (path == "" and name == "name"):

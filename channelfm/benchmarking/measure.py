@@ -54,7 +54,7 @@ class Cell(Record):
     @property
     def units(self) -> int:
         """Units that were measured."""
-        return self.values.shape[2]
+        return len(self.values.T)
 
     @classmethod
     def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:

@@ -159,7 +159,7 @@ class Scored:
     @property
     def units(self) -> int:
         """Units that were measured."""
-        return next(iter(self.values.values())).shape[1]
+        return len(next(iter(self.values.values())).T)
 
 
 class Comparison:

@@ -83,7 +83,8 @@ def views(rows: Sequence[Row], columns: Sequence[Column]) -> Iterator[View]:
             yield View(own[0].heading, [(label, label, own[0]) for label in labels])
         else:
             for label in labels:
-                title = f"{label}: {own[0].heading.partition(',')[0]}"
+                unit = f" [{own[0].unit}]" if own[0].unit else ""
+                title = f"{label}: {own[0].title.partition(',')[0]}{unit}"
                 yield View(title, [(f"{column.at:g}", label, column) for column in own])
 
 

@@ -1,4 +1,4 @@
-"""Data sets that ship with the package, by name: excerpts of what the shipped recipes make, for the benchmarks.
+"""Data sets that ship with the package, by name: what the shipped recipes make, or excerpts of it, for the benchmarks.
 
 Each lies in a folder of ``channelfm/sets`` that is named after its recipe: the measured splits whole, of the others as
 many users as learners need. ``scripts/package_sets.py`` puts them there; nothing else writes into these folders.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,73 +26,13 @@ _SIGNIFICANT = 5.0  # standard deviations of the noise that are no arrival
 _EVEN = 1e-3  # by how much of itself an interval may differ from the others
 
 
-@dataclass(frozen=True)
-class Sequences:
-    """Channels of moving users at even times.
-
-    ``response`` complex64 [N, T, row, col, F]; ``speed_mps`` float64 [N] at the first frame; ``scene`` [N]: names;
-    ``track`` int64 [N]: the number of the user's track, from which several sequences may come; ``interval_s`` between
-    frames; ``frequencies_hz`` float64 [F]. ``left_out``: sequences with a frame that no path reaches, which are not
-    among the N.
-    """
-
-    response: Complex
-    speed_mps: Float
-    scene: NDArray[np.str_]
-    track: NDArray[np.int64]
-    interval_s: float
-    frequencies_hz: Float
-    left_out: int
-
-    def __len__(self) -> int:
-        return len(self.response)
-
-    def select(self, index: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Sequences:
-        """The sequences that a NumPy index picks."""
-        return Sequences(
-            self.response[index],
-            self.speed_mps[index],
-            self.scene[index],
-            self.track[index],
-            self.interval_s,
-            self.frequencies_hz,
-            self.left_out,
-        )
-
-
-def load_sequences(
-    dataset: Dataset, split: str, frames: int, scene: str | None = None, align: bool = True
-) -> Sequences:
-    """The tracks of a split (of one scene, if named), each cut into sequences of ``frames`` frames that do not overlap.
-
-    With ``align``, every sequence is aligned in delay by its true first frame (:func:`aligned`); without, delays stay
-    absolute, for whoever aligns by what is observed (:func:`delay_advance_s`, :func:`advanced`). Raises InputError for
-    tracks that are shorter than ``frames``, times that do not grow or are uneven, and where no sequence is left.
-    """
-    shards = [shard for shard in dataset.manifest.shards if shard.split == split and scene in (None, shard.scene)]
-    channels = dataset.load(split, scene)
-    scenes = np.repeat([shard.scene for shard in shards], [shard.snapshots for shard in shards])
-    starts = _starts(channels, frames, f"{dataset.folder}, split '{split}'")
-    rows = starts[:, None] + np.arange(frames)
-    complete = channels.has_path[rows].all(axis=1)
-    if not complete.any():
-        raise InputError(f"{dataset.folder}: every sequence of split '{split}' has a frame without any path")
-    starts, rows = starts[complete], rows[complete]
-    grid = channels.grid
-    return Sequences(
-        response=aligned(grid[rows], channels.frequencies_hz) if align else grid[rows],
-        speed_mps=np.linalg.norm(channels.velocities_mps[starts], axis=1),
-        scene=scenes[starts],
-        track=channels.track[starts].astype(np.int64),
-        interval_s=float(channels.times_s[rows[0, 1]] - channels.times_s[rows[0, 0]]) if frames > 1 else 0.0,
-        frequencies_hz=channels.frequencies_hz,
-        left_out=int((~complete).sum()),
-    )
-
-
 def sequence_blocks(dataset: Dataset, split: str, frames: int, scene: str | None = None) -> tuple[Blocks, int]:
-    """The sequences of :func:`load_sequences`, not aligned in delay, with the labels of their first frames, and the
-    number of sequences that are left out. Times start at 0. Raises what that does."""
+    """The tracks of a split (of one scene, if named), each cut into sequences of ``frames`` frames that do not overlap,
+    with the labels of their first frames, and the number of sequences that are left out, since no path reaches a frame.
+
+    Delays are absolute; times start at 0. Raises InputError for tracks that are shorter than ``frames``, times that do
+    not grow or are uneven, and where no sequence is left.
+    """
     channels = dataset.load(split, scene)
     names, errors = scene_names(dataset, split), storage_errors(dataset, split)
     numbers = np.flatnonzero(names == scene) if scene else np.arange(len(names))
@@ -112,26 +51,6 @@ def sequence_blocks(dataset: Dataset, split: str, frames: int, scene: str | None
         None if errors is None else errors[numbers[starts]],
     )
     return blocks, int((~complete).sum())
-
-
-def join_sequences(parts: list[Sequences]) -> Sequences:
-    """Several sets of sequences of one array and one interval as one, in order; InputError if they do not fit.
-
-    Tracks are counted on from set to set, so that their numbers stay apart.
-    """
-    shapes = {(part.response.shape[1:], round(part.interval_s, 9)) for part in parts}
-    if len(shapes) != 1:
-        raise InputError(f"sequences of different shapes or intervals do not join: {sorted(map(str, shapes))}")
-    firsts = np.cumsum([0, *(part.track.max(initial=-1) + 1 for part in parts[:-1])])
-    return Sequences(
-        np.concatenate([part.response for part in parts]),
-        np.concatenate([part.speed_mps for part in parts]),
-        np.concatenate([part.scene for part in parts]),
-        np.concatenate([part.track + first for part, first in zip(parts, firsts, strict=True)]),
-        parts[0].interval_s,
-        parts[0].frequencies_hz,
-        sum(part.left_out for part in parts),
-    )
 
 
 def aligned(response: Complex, frequencies_hz: Float) -> Complex:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from channelfm.baselines.time import sequence_baselines
+from channelfm.baselines import sequence_baselines
 from channelfm.config import Recipe
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.errors import InputError
@@ -46,6 +46,11 @@ class NetworkRecipe(Recipe):
                 raise ValueError(str(error)) from error
         return self
 
+    @property
+    def sees(self) -> str:
+        """In which domain the network sees channels, for people."""
+        return "waves of its own"
+
     def network(self) -> torch.nn.Module:
         """The network, its weights drawn from the global generator."""
         return build(self.model, **self.model_options)
@@ -69,6 +74,11 @@ class _OfFrames(NetworkRecipe):
     model: str = "cddim-demo"
     frame: FrameRecipe = FrameRecipe()
     noise_seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @property
+    def sees(self) -> str:
+        """See :class:`NetworkRecipe`."""
+        return "raw frame" if self.frame.kind == "raw" else f"canonical frame, waves: {self.frame.waves}"
 
 
 class DiffusionModel(_OfFrames):
@@ -114,6 +124,11 @@ class SequenceModel(NetworkRecipe):
     model: str = "lwm-temporal-small"
     sequence: SequenceDomain = SequenceDomain()
 
+    @property
+    def sees(self) -> str:
+        """See :class:`NetworkRecipe`."""
+        return f"{self.sequence.kind} frames" + (", bins turned" if self.sequence.turned else "")
+
 
 class MixtureModel(NetworkRecipe):
     """A network that says which of the classical ``candidates``, names of baselines in its order, to believe."""
@@ -125,6 +140,11 @@ class MixtureModel(NetworkRecipe):
     method: Literal["mixture"] = "mixture"
     model: str = "linear-mixture"
     candidates: tuple[str, ...] = Field(min_length=1)
+
+    @property
+    def sees(self) -> str:
+        """See :class:`NetworkRecipe`."""
+        return f"candidates {', '.join(self.candidates)}"
 
     @field_validator("candidates")
     @classmethod

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from channelfm.datasets.blocks import join_blocks, link_blocks, spread
+from channelfm.datasets.blocks import holds_paths, join_blocks, link_blocks, spread
 from channelfm.datasets.dataset import Dataset
 from channelfm.datasets.sequences import aligned, sequence_blocks
-from channelfm.datasets.storage import PathChannels
 from channelfm.errors import InputError
 from channelfm.observation import Complex
 from channelfm.pretraining.recipe import MixtureObjective, PretrainRecipe, SequenceObjective
@@ -61,7 +60,7 @@ def source_of(datasets: Sequence[Dataset], split: str = TRAIN) -> Source:
 
     Raises InputError for a data set without the split, for channels of different arrays, and where no link has a path.
     """
-    if all(_holds_paths(dataset, split) for dataset in datasets):
+    if all(holds_paths(dataset, split) for dataset in datasets):
         return PathSource([part for dataset in datasets for part in dataset.paths(split)])
     return ArraySource(join_blocks([link_blocks(dataset, split) for dataset in datasets]).channel[:, 0])
 
@@ -85,7 +84,3 @@ def _sequences(datasets: Sequence[Dataset], split: str, frames: int) -> Complex:
     """The sequences of a split of one or several data sets, in order, aligned in delay."""
     blocks = join_blocks([sequence_blocks(dataset, split, frames)[0] for dataset in datasets])
     return aligned(blocks.channel, blocks.grid.frequencies_hz)
-
-
-def _holds_paths(dataset: Dataset, split: str) -> bool:
-    return all(shard.form == PathChannels.__name__ for shard in dataset.manifest.shards if shard.split == split)

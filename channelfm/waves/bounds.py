@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from channelfm.errors import InputError
 from channelfm.observation import Observation
-from channelfm.waves.geometry import coordinates, path_and_slope
+from channelfm.waves.geometry import coordinates, path_and_slope, phasors
 
 Complex128 = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 _RESOLVED = 1e-10  # share of the largest eigenvalue of the scaled Fisher matrix below which a direction is not seen
+_HARMLESS = 1e-6  # share of the largest change of the field below which a direction that is not seen changes nothing
 
 
 class SphericalWaves(NamedTuple):
@@ -37,55 +38,56 @@ def field_bound(waves: SphericalWaves, observation: Observation) -> Float:
     matrix is 2 Re(J^H J) / noise over the measurements (Kay 1993, section 15.7), with their derivatives J; the bound on
     the field's error is trace(G F^-1 G^H), with the derivatives G at all antennas, over the field's energy. What is
     asked is the field, so that waves that nothing tells apart count together (pseudo-inverse), as long as their sum is
-    seen. Raises InputError for several frames or frequencies, and where the noise is not told.
+    seen; where the measurements do not determine the field, the bound is infinite. It is 0 where the noise is.
+
+    Raises InputError for several frames or frequencies, where the noise is not told, and for waves of other links.
     """
     frames, rows, cols, frequencies = observation.grid.shape
     if frames * frequencies != 1:
         raise InputError(f"bound of {frames} frames and {frequencies} frequencies: it is known for one of each")
     if observation.noise is None:
         raise InputError("the bound needs the power of the noise, and the observation does not tell it")
+    if len(waves.gains) != len(observation):
+        raise InputError(f"waves of {len(waves.gains)} links for an observation of {len(observation)}")
+    spacing = observation.grid.array.spacing_wavelengths
     bounds = np.empty(len(observation))
-    for link in range(len(observation)):
+    for link, noise in enumerate(observation.noise):
         there = waves.gains[link] != 0
-        derivative, field = _derivatives(
-            waves.sources[link][there],
-            waves.gains[link][there],
-            rows,
-            cols,
-            observation.grid.array.spacing_wavelengths,
-        )
-        seen = _measured(observation, link, derivative)
-        covariance = _inverse(2 / observation.noise[link] * (seen.conj().T @ seen).real)
-        error = np.einsum("mi,ij,mj->", derivative, covariance, derivative.conj(), optimize=True).real
-        bounds[link] = error / np.sum(np.abs(field) ** 2)
+        sources, gains = waves.sources[link][there], waves.gains[link][there]
+        derivative = _derivatives(sources, gains, rows, cols, spacing)
+        operator = observation.operator.select(slice(link, link + 1))
+        seen = operator.forward(derivative.reshape(1, 1, rows, cols, -1).astype(np.complex64))
+        energy = np.sum(np.abs(derivative[:, : len(gains)] @ gains) ** 2)
+        error = _least_error(_products(seen.reshape(-1, seen.shape[-1]), len(gains)), _products(derivative, len(gains)))
+        bounds[link] = noise / 2 * error / energy if noise else 0.0
     return bounds
 
 
-def _derivatives(
-    sources: Float, gains: Complex128, rows: int, cols: int, spacing: float
-) -> tuple[Complex128, Complex128]:
-    """Derivatives complex128 [antenna, parameter] of the field of waves [L], and the field [antenna]."""
+def _derivatives(sources: Float, gains: Complex128, rows: int, cols: int, spacing: float) -> Complex128:
+    """Derivatives complex128 [antenna, parameter] of the field of L waves: in the real parts of their gains, which are
+    the waves themselves, and in those parameters of their sources that the array resolves."""
     y, z = coordinates(rows, cols, spacing)
     path, slope = path_and_slope(torch.from_numpy(sources)[None], y, z)
-    wave = np.exp(-2j * np.pi * path[0].numpy())
+    wave = phasors(path[0]).numpy()
     resolved = [axis for axis, elements in enumerate((cols, rows)) if elements > 1] + [2] * (rows * cols > 2)
     phase = -2j * np.pi * gains[:, None, None] * slope[0].numpy()[:, resolved] * wave[:, None]
-    columns = np.concatenate([wave, 1j * wave, phase.reshape(-1, rows * cols)])
-    return columns.T, gains @ wave
+    return np.concatenate([wave, phase.reshape(-1, rows * cols)]).T
 
 
-def _measured(observation: Observation, link: int, derivative: Complex128) -> Complex128:
-    """The derivatives [antenna, parameter] of one link as its operator measures them."""
-    _, rows, cols, _ = observation.grid.shape
-    operator = observation.operator.select(slice(link, link + 1))
-    fields = derivative.T.reshape(-1, 1, rows, cols, 1)
-    parts = [operator.forward(field[None].astype(np.complex64)).reshape(-1) for field in fields]
-    return np.stack(parts, axis=1).astype(np.complex128)
+def _products(derivative: NDArray[Any], waves: int) -> Float:
+    """Re(J^H J) float64 [parameter, parameter], with the imaginary parts of the gains put between."""
+    whole = np.concatenate([derivative[:, :waves], 1j * derivative[:, :waves], derivative[:, waves:]], axis=1)
+    parts = np.concatenate([whole.real, whole.imag]).astype(np.float64)
+    return np.asarray(parts.T @ parts)
 
 
-def _inverse(fisher: Float) -> Float:
-    """Pseudo-inverse of a Fisher matrix whose parameters have different units."""
-    scale = 1 / np.sqrt(np.maximum(np.diag(fisher), 1e-300))
-    return np.asarray(np.linalg.pinv(fisher * np.outer(scale, scale), rcond=_RESOLVED, hermitian=True)) * np.outer(
-        scale, scale
-    )
+def _least_error(seen: Float, field: Float) -> float:
+    """trace(field seen^-1) of two such products, of the measurements and of the whole field; parameters have different
+    units, so that they are scaled first."""
+    scale = 1 / np.sqrt(np.maximum(np.diag(seen), 1e-300))
+    power, turn = np.linalg.eigh(seen * np.outer(scale, scale))
+    change = np.einsum("pi,pq,qi->i", turn, field * np.outer(scale, scale), turn, optimize=True)
+    told = power > _RESOLVED * power[-1]
+    if np.any(change[~told] > _HARMLESS * change.max()):
+        return float("inf")
+    return float(np.sum(change[told] / power[told]))

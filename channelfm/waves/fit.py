@@ -222,7 +222,7 @@ def with_best_degree(observation: Gathered, waves: Waves, basis: GainBasis) -> W
     All waves of a sample have the same degree, except that one with an edge has at most degree 1, and 0 where few
     observed antennas see it: polynomials do not extrapolate.
     """
-    columns = _gain_columns(observation, waves.field(observation.y, observation.z), basis)
+    columns = observation.measured(_gain_columns(observation, waves.field(observation.y, observation.z), basis))
     gram, right = _normal_equations(columns, observation.field)
     enough = _antennas_reached(observation, waves) >= _ANTENNAS_FOR_SLOPE
     largest = torch.where(waves.has_edge, enough.long(), 2)
@@ -280,7 +280,8 @@ def _linearise(observation: Gathered, waves: Waves, basis: GainBasis, ridge: Ten
     precision = observation.weight.dtype
     path, path_slope = path_and_slope(waves.sources, observation.y, observation.z)
     wave = phasors(path) * waves.reach(observation.y, observation.z)
-    columns = _gain_columns(observation, wave, basis)
+    at_antennas = _gain_columns(observation, wave, basis)
+    columns = observation.measured(at_antennas)
     gram, right = _normal_equations(columns, observation.field)
     active = basis.active(waves.degree)
     if ridge is None:
@@ -290,7 +291,7 @@ def _linearise(observation: Gathered, waves: Waves, basis: GainBasis, ridge: Ten
     gains = _solve(gram, right[..., None], active, precision)[..., 0]
     residual, unexplained = _residual(observation, columns, gains)
     cost = unexplained + (ridge * gains.abs().square()).sum(1)
-    derivative = phase_derivatives(columns, gains, path_slope)
+    derivative = observation.measured(phase_derivatives(at_antennas, gains, path_slope))
     # Kaufman: the part of the derivative that the gains can follow is projected out.
     cross = (columns.conj() @ derivative.mT).to(torch.complex128)
     followed = _solve(gram, cross, active, precision)

@@ -1,17 +1,20 @@
 """What holds for each classical predictor alike."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from channelfm.arrays import spherical_wave
-from channelfm.baselines import BASELINES, ZeroFilling
+from channelfm.baselines import BASELINES, ZeroFilling, classical
 from channelfm.errors import InputError
-from channelfm.estimator import Estimator, Examples, Learns
+from channelfm.estimator import CLASSES, Estimator, Examples, Learns, antennas_seen
 from channelfm.metrics import nmse
 from channelfm.tokens.masks import random_mask
 
 RNG = np.random.default_rng
-NAMES = list(BASELINES)
+ANTENNAS = antennas_seen(np.ones((1, 2, 2, 1), np.complex64), np.ones((1, 2, 2, 1), bool), 0.5)
+NAMES = classical(ANTENNAS)  # those that complete arrays
 
 
 def waves(count, rows, cols, seed=0):
@@ -39,6 +42,22 @@ def test_the_list_goes_from_trivial_to_strong_and_names_its_rows():
         assert isinstance(predictor, Estimator)
         assert predictor.name == name
     assert [name for name in NAMES if isinstance(BASELINES[name](), Learns)] == ["lmmse", "lmmse-canonical"]
+    assert len(NAMES) == 12
+
+
+def test_every_row_is_made_without_an_argument_and_can_tell_whether_it_answers():
+    for name, make in BASELINES.items():
+        row = make()
+        assert isinstance(row, Estimator)
+        assert row.name == name
+        if name in classical(ANTENNAS, CLASSES):
+            row.check(ANTENNAS)
+        else:
+            with pytest.raises(InputError, match=r"RF chains|predicts frames"):
+                row.check(ANTENNAS)
+    assert classical(ANTENNAS, CLASSES) == ["majority", *NAMES]
+    with pytest.raises(InputError, match="NaN"):
+        classical(dataclasses.replace(ANTENNAS, values=ANTENNAS.values * np.nan))
 
 
 @pytest.mark.parametrize("name", NAMES)

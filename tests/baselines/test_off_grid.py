@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 
 from channelfm.arrays import spherical_wave
 from channelfm.baselines.bounds import spherical_wave_bound
@@ -8,8 +7,6 @@ from channelfm.baselines.off_grid import OffGrid
 from channelfm.errors import InputError
 from channelfm.metrics import nmse
 from channelfm.tokens.masks import random_mask
-from channelfm.waves.gathered import Gathered
-from channelfm.waves.geometry import path_and_slope
 
 RNG = np.random.default_rng
 
@@ -38,28 +35,6 @@ def channel_of(sources, gains, rows, cols, variation=0.0, spacing=0.5, seed=0):
 
 THREE = [source(10, -5, 900), source(8, -28, 1000), source(-35, 4, 2500)]
 GAINS = [1.0, 0.5 * np.exp(1j), 0.3 * np.exp(-2j)]
-
-
-def test_path_difference_and_slopes_are_those_of_the_exact_wave():
-    place = source(20, -10, 300)
-    y, z = np.meshgrid(np.arange(-8, 8) * 0.5 + 0.25, np.arange(-6, 6) * 0.5 + 0.25)
-    y, z = (torch.from_numpy(axis.reshape(1, -1)) for axis in (y, z))
-    parameters = torch.tensor([[[place[1] / 300, place[2] / 300, 1 / 300]]], dtype=torch.float64)
-    path, slope = path_and_slope(parameters, y, z)
-    exact = spherical_wave(12, 16, place).reshape(-1)
-    assert np.allclose(np.exp(-2j * np.pi * path[0, 0].numpy()), exact, atol=1e-9)
-    for axis in range(3):
-        step = torch.zeros(1, 1, 3, dtype=torch.float64)
-        step[..., axis] = 1e-6
-        numeric = (path_and_slope(parameters + step, y, z)[0] - path_and_slope(parameters - step, y, z)[0]) / 2e-6
-        assert torch.allclose(slope[:, :, axis], numeric, rtol=1e-6, atol=1e-6)
-
-
-def test_plane_wave_has_no_special_case():
-    y, z = torch.linspace(-10, 10, 21, dtype=torch.float64)[None], torch.zeros(1, 21, dtype=torch.float64)
-    path, slope = path_and_slope(torch.tensor([[[0.3, 0.1, 0.0]]], dtype=torch.float64), y, z)
-    assert torch.allclose(path[0, 0], -0.3 * y[0])
-    assert torch.allclose(slope[0, 0, 2], (y[0] ** 2 - 0.09 * y[0] ** 2) / 2)  # curvature across the direction
 
 
 @pytest.mark.parametrize(("rows", "cols", "ratio"), [(32, 32, 0.9), (48, 24, 0.75), (16, 64, 0.5)])
@@ -116,12 +91,3 @@ def test_bound_counts_parameters_where_all_are_resolved():
     assert spherical_wave_bound(source(10, 0, 300), line, 0.0) == pytest.approx(4 / (2 * 64), rel=1e-6)
     with pytest.raises(InputError, match="do not determine"):
         spherical_wave_bound(source(0, 0, 500), np.eye(32, dtype=bool)[:, :] & (np.arange(32) < 2), 10.0)
-
-
-def test_gathered_antennas_go_back_to_their_places():
-    field = torch.from_numpy(channel_of(THREE, GAINS, 5, 7)[..., 0]).repeat(2, 1, 1)
-    mask = torch.from_numpy(random_mask(RNG(9), 2, 5, 7, np.array([0.3, 0.7]))[..., 0])
-    observation = Gathered.entries(field, mask, 0.5)
-    assert torch.equal(observation.measurements, mask.sum((1, 2)).double())
-    assert torch.allclose(observation.on_grid(observation.field), torch.where(mask, field, 0))
-    assert observation.thinned(4).field.shape == (2, 4)

@@ -1,19 +1,20 @@
 """Benchmarks whose data ship with the package run without maps; what lies in their folders comes first."""
 
 import pytest
-from channelfm.benchmark import links
-from channelfm.benchmark.links import describe_data, open_set
-from channelfm.benchmark.prediction.recipe import PredictionRecipe
-from channelfm.benchmark.recipe import BenchmarkRecipe, DataRecipe
 
+from channelfm.benchmarking import sets
+from channelfm.benchmarking.recipe import DataRecipe, read_benchmark
+from channelfm.benchmarking.sets import describe_data, open_set
 from channelfm.config import load_recipe
 from channelfm.datasets import DatasetRecipe
 from channelfm.datasets.packaged import packaged_folder
 
 SHIPPED = [
-    *load_recipe(BenchmarkRecipe, "bench-extrapolation").sets,
-    *load_recipe(BenchmarkRecipe, "bench-generalisation").sets,
-    *load_recipe(PredictionRecipe, "bench-prediction").quickened().sets,
+    *read_benchmark("bench-extrapolation").sets,
+    *read_benchmark("bench-generalisation").sets,
+    *read_benchmark("bench-hybrid-estimation").sets,
+    *read_benchmark("bench-line-of-sight").sets,
+    *read_benchmark("bench-prediction").quickened().sets,
 ]
 EASY = SHIPPED[0]
 
@@ -27,7 +28,7 @@ def made(tmp_path, monkeypatch) -> list[str]:
         asked.append(out)
         raise RuntimeError("no maps here")
 
-    monkeypatch.setattr(links, "generate", generate)
+    monkeypatch.setattr(sets, "generate", generate)
     monkeypatch.chdir(tmp_path)
     return asked
 
@@ -56,7 +57,7 @@ def test_a_split_that_is_not_whole_is_made(made: list[str]) -> None:
 
 def test_data_of_another_recipe_are_made(monkeypatch, made: list[str]) -> None:
     other = load_recipe(DatasetRecipe, str(EASY.data_recipe), ["seed=12345"])
-    monkeypatch.setattr(links, "load_recipe", lambda *_: other)
+    monkeypatch.setattr(sets, "load_recipe", lambda *_: other)
     with pytest.raises(RuntimeError, match="no maps here"):
         open_set(EASY)
     assert made == [EASY.dataset]

@@ -9,7 +9,6 @@ from channelfm.arrays import UPA
 from channelfm.datasets import open_dataset
 from channelfm.datasets.blocks import blocks_of, join_blocks, link_blocks, spread, unlabelled
 from channelfm.datasets.packaged import packaged_folder
-from channelfm.datasets.sequences import load_sequences, sequence_blocks
 from channelfm.errors import InputError
 from channelfm.observation import Grid
 
@@ -46,16 +45,6 @@ def test_one_user_of_one_scene_is_one_track(hard):
     pairs = set(zip(blocks.scene.tolist(), blocks.labels.track.tolist(), strict=True))
     assert len(set(blocks.tracks.tolist())) == len(pairs)
     assert len(set(blocks.scenes.tolist())) == 2
-
-
-def test_sequences_are_those_that_training_knows_but_not_aligned():
-    dataset = open_dataset(packaged_folder("dynamic-quick"))
-    blocks, left_out = sequence_blocks(dataset, "test", 18)
-    known = load_sequences(dataset, "test", 18, align=False)
-    assert np.array_equal(blocks.channel, known.response)
-    assert left_out == known.left_out
-    assert np.allclose(np.linalg.norm(blocks.labels.velocities_mps, axis=1), known.speed_mps)
-    assert np.allclose(np.diff(blocks.grid.times_s), known.interval_s)
 
 
 def test_blocks_join_where_they_fit():

@@ -1,5 +1,6 @@
 """Data sets that ship with the package, and the excerpts that they are."""
 
+import numpy as np
 import pytest
 
 from channelfm.config import load_recipe
@@ -8,7 +9,8 @@ from channelfm.datasets.generate import Workforce, generate, generate_excerpt
 from channelfm.datasets.packaged import packaged_folder, packaged_sets
 from channelfm.errors import InputError
 
-MOST_BYTES = 8e6
+MOST_BYTES = 15e6
+EXACT = ("exact-cities", "exact-flights")  # which hold the response of every antenna; the others hold paths
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +59,39 @@ def test_a_packaged_set_is_whole_credited_and_of_the_shipped_recipe(name) -> Non
     assert dataset.folder == packaged_folder(name)
     assert dataset.manifest.recipe == load_recipe(DatasetRecipe, name), "run scripts/package_sets.py again"
     assert dataset.manifest.is_whole("test")
-    assert {shard.form for shard in dataset.manifest.shards} == {"PathChannels"}
+    assert {shard.form for shard in dataset.manifest.shards} == {"Channels" if name in EXACT else "PathChannels"}
     card = (dataset.folder / "README.md").read_text(encoding="utf-8")
+    sources = {scene.name: scene.kind for scene in dataset.manifest.recipe.scenes}
     for scene in dataset.manifest.scenes:
-        if scene.map is not None:
+        if sources[scene.name] != "procedural":
             assert "OpenStreetMap contributors" in scene.attribution
+            assert f"- {scene.name}: {scene.attribution}" in card
+        if scene.map is not None:
             assert f"- {scene.name}: {scene.attribution}; data of {scene.map.date or 'unknown date'}" in card
     assert "Open Database License 1.0 (https://www.openstreetmap.org/copyright)" in card
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_sets_hold_what_every_antenna_receives_in_six_cities(name) -> None:
+    dataset = open_dataset(name, verify=True)
+    assert len(dataset.scenes) == 6
+    assert dataset.splits == ("test",)
+    for scene in dataset.scenes:
+        array, channels = dataset.array(scene), dataset.load("test", scene)
+        assert channels.response.shape == (len(channels), array.num_elements, 1) == (len(channels), 4096, 1)
+        np.testing.assert_array_equal(channels.response.any(axis=(1, 2)), channels.has_path)
+        np.testing.assert_array_equal(channels.path_count > 0, channels.has_path)
+        assert channels.has_path.sum() >= 9
+        assert len(np.unique(channels.track)) >= 5
+
+
+def test_exact_cities_have_hard_links_of_many_users_in_each_city() -> None:
+    dataset = open_dataset("exact-cities")
+    for scene in dataset.scenes:
+        labels = dataset.labels("test", scene)
+        hard = labels.has_path & ~labels.line_of_sight & (labels.path_count > 6)
+        assert hard.sum() >= 15, scene
+        assert len(np.unique(labels.track[hard])) >= 8, scene
 
 
 def test_packaged_sets_are_small() -> None:

@@ -12,8 +12,7 @@ from channelfm.datasets.sequences import (
     advanced,
     aligned,
     delay_advance_s,
-    join_sequences,
-    load_sequences,
+    sequence_blocks,
 )
 from channelfm.errors import InputError
 from channelfm.records import Channels
@@ -40,35 +39,26 @@ def dataset(tmp_path_factory):
 
 
 def test_tracks_become_sequences(dataset):
-    whole = load_sequences(dataset, "train", STEPS)
-    assert whole.response.shape == (3, STEPS, 1, 4, 8)
-    assert whole.interval_s == pytest.approx(1e-3)
-    assert ((whole.speed_mps >= 10) & (whole.speed_mps <= 20)).all()
+    whole, left_out = sequence_blocks(dataset, "train", STEPS)
+    assert whole.channel.shape == (3, STEPS, 1, 4, 8)
+    assert left_out == 0
+    assert whole.grid.times_s == pytest.approx(1e-3 * np.arange(STEPS))
+    speed = np.linalg.norm(whole.labels.velocities_mps, axis=1)
+    assert ((speed >= 10) & (speed <= 20)).all()
     assert set(whole.scene.tolist()) == {"cdl"}
-    halves = load_sequences(dataset, "train", STEPS // 2)
+    halves, _ = sequence_blocks(dataset, "train", STEPS // 2)
     assert len(halves) == 6
-    power = [np.sum(np.abs(part.response) ** 2) for part in (whole, halves)]
+    power = [np.sum(np.abs(part.channel) ** 2) for part in (whole, halves)]
     assert power[0] == pytest.approx(power[1], rel=1e-5)
-    assert len(whole.select(np.array([0, 2]))) == 2
-    assert whole.select(np.array([0, 2])).track.tolist() == whole.track[[0, 2]].tolist()
-    assert len(set(whole.track.tolist())) == 3
-    np.testing.assert_array_equal(halves.track, np.repeat(whole.track, 2))
-    assert halves.track.dtype == np.int64
-
-
-def test_joining(dataset):
-    parts = [load_sequences(dataset, split, STEPS) for split in ("train", "test")]
-    joined = join_sequences([parts[0], parts[0], parts[1]])
-    assert len(joined) == len(set(joined.track.tolist())) == 8
-    with pytest.raises(InputError, match="do not join"):
-        join_sequences([parts[0], load_sequences(dataset, "test", 2)])
+    assert len(set(whole.tracks.tolist())) == 3
+    np.testing.assert_array_equal(halves.tracks, np.repeat(whole.tracks, 2))
 
 
 def test_tracks_that_are_too_short(dataset):
     with pytest.raises(InputError, match=r"6 snapshots at most, sequences need 18.*num_steps"):
-        load_sequences(dataset, "train", 18)
+        sequence_blocks(dataset, "train", 18)
     with pytest.raises(InputError, match="at least 1"):
-        load_sequences(dataset, "train", 0)
+        sequence_blocks(dataset, "train", 0)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +78,7 @@ def test_times_that_are_no_times_of_a_sequence(dataset, monkeypatch, times, mess
 
     monkeypatch.setattr(type(dataset), "load", changed)
     with pytest.raises(InputError, match=message):
-        load_sequences(dataset, "train", STEPS)
+        sequence_blocks(dataset, "train", STEPS)
 
 
 def test_sequences_with_a_frame_without_paths_are_left_out(dataset, monkeypatch):
@@ -101,10 +91,11 @@ def test_sequences_with_a_frame_without_paths_are_left_out(dataset, monkeypatch)
 
     monkeypatch.setattr(type(dataset), "load", changed)
     lost = 1
-    assert (len(load_sequences(dataset, "train", STEPS)), load_sequences(dataset, "train", STEPS).left_out) == (2, 1)
+    kept, left_out = sequence_blocks(dataset, "train", STEPS)
+    assert (len(kept), left_out) == (2, 1)
     lost = 3 * STEPS
     with pytest.raises(InputError, match="without any path"):
-        load_sequences(dataset, "train", STEPS)
+        sequence_blocks(dataset, "train", STEPS)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.3, 0.6, 0.97])
@@ -125,11 +116,13 @@ def test_one_frequency_has_no_delay():
     assert aligned(response, np.array([3.5e9])) is response
 
 
-def test_sequences_come_unaligned_for_those_who_align_by_what_is_observed(dataset):
-    kept, frequencies = load_sequences(dataset, "train", STEPS, align=False), 3.5e9 + 1e6 * (np.arange(8) - 3.5)
-    np.testing.assert_array_equal(kept.response, dataset.load("train").grid.reshape(kept.response.shape))
-    turned = advanced(kept.response, delay_advance_s(kept.response[:, :1], np.ones(8, bool), frequencies), frequencies)
-    np.testing.assert_array_equal(turned, load_sequences(dataset, "train", STEPS).response)
+def test_delays_stay_absolute_for_those_who_align_by_what_is_observed(dataset):
+    kept, _ = sequence_blocks(dataset, "train", STEPS)
+    np.testing.assert_array_equal(kept.channel, dataset.load("train").grid.reshape(kept.channel.shape))
+    frequencies = kept.grid.frequencies_hz
+    advance_s = delay_advance_s(kept.channel[:, :1], np.ones(8, bool), frequencies)
+    turned = advanced(kept.channel, advance_s, frequencies)
+    np.testing.assert_array_equal(turned, aligned(kept.channel, frequencies))
 
 
 COUNT, SPACING_HZ = 64, 360e3

@@ -48,7 +48,6 @@ from materials import (
 from mischief import PLAIN, other_array, other_bytes, other_values
 
 from channelfm.baselines import BASELINES
-from channelfm.baselines.time import SEQUENCE_BASELINES
 from channelfm.channels.compact import CompactPaths, compress, expand
 from channelfm.checkpoints import CONFIG, WEIGHTS, load_model, save_checkpoint
 from channelfm.config import Recipe, find_recipe, load_recipe, shipped_recipes
@@ -290,7 +289,8 @@ def predictors(folder: Path) -> Attempt:
 def sequence_predictors(folder: Path) -> Attempt:
     """Past frames, masks and horizons of any kind for every predictor of sequences."""
     past, _ = a_sequence()
-    ready = {name: make() for name, make in SEQUENCE_BASELINES.items()}
+    made = {name: make() for name, make in BASELINES.items()}
+    ready = {name: row for name, row in made.items() if isinstance(row, SequenceEstimator)}
     quick = [name for name in ready if name != "harmonic-pursuit"]
 
     def attempt(rng: random.Random) -> None:

@@ -6,7 +6,6 @@ import torch
 
 from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES
-from channelfm.baselines.time import SEQUENCE_BASELINES
 from channelfm.checkpoints import load_model
 from channelfm.errors import InputError
 from channelfm.estimator import check_observation, check_past
@@ -90,7 +89,7 @@ def test_silence_and_no_sample_at_all_pass():
 
 @pytest.mark.parametrize("horizon", [1.5, 0, -3, "2", None, True, np.nan])
 def test_horizons_that_are_none(horizon):
-    refused(lambda: SEQUENCE_BASELINES["sample-and-hold"]().predict(PAST, ALL, horizon), "horizon = .*whole number")
+    refused(lambda: BASELINES["sample-and-hold"]().predict(PAST, ALL, horizon), "horizon = .*whole number")
 
 
 def test_channels_may_be_tensors():

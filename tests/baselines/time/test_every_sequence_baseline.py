@@ -5,11 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from channelfm.baselines.time import SEQUENCE_BASELINES
+from channelfm.arrays import UPA
+from channelfm.baselines import BASELINES, classical
 from channelfm.errors import InputError
 from channelfm.estimator import Estimator
+from channelfm.observation import Entries, Grid, Observation
 
-NAMES = sorted(SEQUENCE_BASELINES)
+GRID = Grid(UPA(1, 2, 7e9), np.arange(3.0), np.full(2, 7e9))
+PAST = np.arange(3).reshape(1, -1, 1, 1, 1) < 2
+NAMES = classical(Observation(np.ones((1, 3, 1, 2, 2), np.complex64) * PAST, Entries(PAST), GRID))
 FOLLOWERS = [name for name in NAMES if name not in ("sample-and-hold", "mirrored-past")]  # of any number of waves
 
 
@@ -35,12 +39,13 @@ def decibel(estimate, truth):
 
 
 def predict(name, past, horizon=8, mask=True):
-    return SEQUENCE_BASELINES[name]().predict(past, np.full((1, 1, 1, 1, 1), mask), horizon)
+    return BASELINES[name]().predict(past, np.full((1, 1, 1, 1, 1), mask), horizon)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_list_names_them_as_they_do_themselves(name):
-    predictor = SEQUENCE_BASELINES[name]()
+    assert len(NAMES) == 9
+    predictor = BASELINES[name]()
     assert isinstance(predictor, Estimator)
     assert predictor.name == name
 
@@ -81,7 +86,7 @@ def test_they_beat_sample_and_hold_in_noise_and_on_combs(name, comb):
     frames = waves([0.1, -0.05, 0.2], count=4)
     mask = (np.arange(16) % comb == 0).reshape(1, 1, 1, 1, -1)
     past = (frames[:, :10] + 0.2 * noise(np.random.default_rng(1), *frames[:, :10].shape)) * mask
-    predicted, held = (SEQUENCE_BASELINES[n]().predict(past, mask, 4) for n in (name, "sample-and-hold"))
+    predicted, held = (BASELINES[n]().predict(past, mask, 4) for n in (name, "sample-and-hold"))
     assert decibel(predicted, frames[:, 10:14]) < -6 < decibel(held, frames[:, 10:14])
 
 
@@ -118,14 +123,14 @@ def test_irregular_masks_and_silence_stay_finite(name):
     frames[1] = 0
     mask = rng.random(frames.shape) < 0.5
     mask[2, 4:] = False
-    predicted = SEQUENCE_BASELINES[name]().predict(frames, mask, 3)
+    predicted = BASELINES[name]().predict(frames, mask, 3)
     assert np.isfinite(predicted).all()
     assert not predicted[1].any()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_input_is_refused(name):
-    past, predictor = waves([0.1], (5, 1, 4, 4)), SEQUENCE_BASELINES[name]()
+    past, predictor = waves([0.1], (5, 1, 4, 4)), BASELINES[name]()
     seen = np.ones((1, 1, 1, 1, 1), bool)
     with pytest.raises(InputError, match="horizon = 0"):
         predictor.predict(past, seen, 0)
