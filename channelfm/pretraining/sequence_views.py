@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,16 +23,13 @@ from channelfm.estimator import NOMINAL_HZ
 from channelfm.learned.estimator import mixture_input
 from channelfm.learned.recipe import MixtureModel, SequenceModel
 from channelfm.observation import Bool, Complex, Grid
-from channelfm.pretraining.recipe import ESTIMATE, FUTURE, MixtureObjective, SequenceObjective
+from channelfm.pretraining.recipe import ESTIMATE, FUTURE, MixtureObjective, PretrainRecipe, SequenceObjective
 from channelfm.pretraining.source import SequenceSource
 from channelfm.pretraining.views import Batch, noisy
 from channelfm.tasks.prediction import Past, Prediction
 from channelfm.tokens.angle_delay import angle_delay_frames
 from channelfm.tokens.patches import patch_counts
 from channelfm.tokens.sequence_masks import SEQUENCE_MASKS
-
-if TYPE_CHECKING:
-    from channelfm.pretraining.recipe import PretrainRecipe
 
 Generator = np.random.Generator
 
