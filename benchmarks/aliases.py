@@ -31,8 +31,12 @@ from torch import Tensor
 from channelfm.baselines import BASELINES
 from channelfm.baselines.wave_frame import WaveFrame
 from channelfm.benchmarking.recipe import KeepRecipe, SetRecipe
+from channelfm.benchmarking.sets import load_set
+from channelfm.datasets.blocks import Blocks, join_blocks
+from channelfm.estimator import Estimator, Examples
 from channelfm.metrics import bootstrap_interval, bounded_db, nmse, polar_peaks
-from channelfm.tasks.extrapolation import Examples, examples
+from channelfm.tasks import Extrapolation
+from channelfm.tasks.observing import Partial
 
 SETS = (
     SetRecipe(name="easy", dataset="laetwin-dev"),
@@ -53,55 +57,54 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     count = 6 if options.quick else options.links
-    links = {recipe.name: load_links(recipe, count, progress=False) for recipe in SETS}
-    grids = {name: found.channels.grid for name, found in links.items()}
-    spacing = links["easy"].array.spacing_wavelengths
-    summary = {"combs": _combs(grids, spacing), "time_over_without": _times(grids, spacing)}
+    links = {recipe.name: load_set(recipe, None, count, progress=False).blocks for recipe in SETS}
+    summary = {"combs": _combs(links), "time_over_without": _times(links)}
     print(json.dumps(summary))
 
 
-def _combs(grids: dict[str, Complex], spacing: float) -> dict[str, dict[str, float]]:
+def _combs(links: dict[str, Blocks]) -> dict[str, dict[str, float]]:
     """The first table."""
     rows: dict[str, Callable[[Examples], Complex]] = {
-        "zero filling": lambda case: case.observed,
-        "wave frame, no alias known": lambda case: _without_aliases(WaveFrame(spacing), case),
-        "one wave over its aliases": lambda case: WaveFrame(spacing, waves=1).predict(case.observed, case.mask),
-        "wave frame": lambda case: WaveFrame(spacing).predict(case.observed, case.mask),
-        "off-grid": lambda case: BASELINES["off-grid"](spacing).predict(case.observed, case.mask),
+        "zero filling": lambda case: case.observation.values,
+        "wave frame, no alias known": lambda case: _without_aliases(WaveFrame(), case),
+        "one wave over its aliases": lambda case: WaveFrame(waves=1).estimate(case.observation),
+        "wave frame": lambda case: WaveFrame().estimate(case.observation),
+        "off-grid": lambda case: BASELINES["off-grid"]().estimate(case.observation),
     }
     summary = {}
-    for name, grid in grids.items():
+    for name, blocks in links.items():
+        spacing = blocks.grid.array.spacing_wavelengths
         for ratio, snr_db in CASES:
-            case = examples(grid, ratio, 0, "comb", snr_db)
-            right = polar_peaks(case.target, spacing).sines
-            print(f"\n{name}, comb {ratio:g}, {'clean' if snr_db is None else f'{snr_db:g} dB'}, {len(grid)} links")
+            case = Extrapolation().examples(blocks, Partial("comb", ratio, snr_db), 0)
+            right = polar_peaks(case.target[:, 0], spacing).sines
+            print(f"\n{name}, comb {ratio:g}, {'clean' if snr_db is None else f'{snr_db:g} dB'}, {len(blocks)} links")
             for row, answer in rows.items():
                 estimate = answer(case)
                 error = nmse(estimate, case.target)
                 low, high = (bounded_db(value) for value in bootstrap_interval(error))
                 mean, median = bounded_db(np.mean(error)), bounded_db(np.median(error))
-                apart = np.abs(polar_peaks(estimate, spacing).sines - right).sum(axis=1)
+                apart = np.abs(polar_peaks(estimate[:, 0], spacing).sines - right).sum(axis=1)
                 share = float(np.mean(apart < SAME_DIRECTION))
                 print(f"{row:28}{mean:8.1f} ({low:6.1f} .. {high:6.1f}){median:8.1f} dB   right {100 * share:5.1f} %")
                 summary[f"{name} {ratio:g} {snr_db} {row}"] = {"mean_db": mean, "median_db": median, "right": share}
     return summary
 
 
-def _times(grids: dict[str, Complex], spacing: float) -> dict[str, float]:
+def _times(links: dict[str, Blocks]) -> dict[str, float]:
     """The second table: least processor times of some links of both sets, with and without in turns."""
-    grid = np.concatenate([grid[:: max(1, len(grid) // 8)] for grid in grids.values()])
+    blocks = join_blocks([part.select(slice(None, None, max(1, len(part) // 8))) for part in links.values()])
     summary = {}
     print("\nprocessor time on random masks [ms per link]")
     for ratio in (0.5, 0.9):
-        case = examples(grid, ratio, 0)
+        case = Extrapolation().examples(blocks, Partial("random", ratio), 0)
         for name in TIMED:
-            predictor = BASELINES[name](spacing)
+            estimator = BASELINES[name]()
             known, unknown = [], []
             for _ in range(REPEATS):
-                known.append(_seconds(lambda p=predictor, c=case: p.predict(c.observed, c.mask)))  # type: ignore[misc]
-                unknown.append(_seconds(lambda p=predictor, c=case: _without_aliases(p, c)))  # type: ignore[misc]
+                known.append(_seconds(lambda e=estimator, c=case: e.estimate(c.observation)))  # type: ignore[misc]
+                unknown.append(_seconds(lambda e=estimator, c=case: _without_aliases(e, c)))  # type: ignore[misc]
             summary[f"{name} {ratio:g}"] = min(known) / min(unknown)
-            each = 1e3 / len(grid)
+            each = 1e3 / len(blocks)
             print(f"{name:12}{ratio:5g}{min(known) * each:8.1f}, without {min(unknown) * each:8.1f}")
     return summary
 
@@ -112,10 +115,10 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
-def _without_aliases(predictor: Predictor, case: Examples) -> Complex:
-    """What a predictor answers where every direction counts as the only one."""
+def _without_aliases(estimator: Estimator, case: Examples) -> Complex:
+    """What an estimator answers where every direction counts as the only one."""
     with _no_alias_known():
-        return predictor.predict(case.observed, case.mask)
+        return estimator.estimate(case.observation)
 
 
 @contextlib.contextmanager

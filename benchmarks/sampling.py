@@ -23,19 +23,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from channelfm.benchmark.links import load_links
-from channelfm.benchmark.recipe import SetRecipe
-from channelfm.learned.methods import predictor_of
-from channelfm.learned.network import NetworkPredictor
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from channelfm.benchmarking.recipe import SetRecipe
-from channelfm.checkpoints import load_reconstructor, packaged_models
+from channelfm.benchmarking.sets import load_set
+from channelfm.checkpoints import load_model, packaged_models
+from channelfm.datasets.blocks import Blocks
 from channelfm.diffusion import SamplerRecipe
 from channelfm.errors import ChannelfmError, InputError
+from channelfm.estimator import Examples
+from channelfm.learned.estimator import DiffusionEstimator, device_of
 from channelfm.metrics import bootstrap_interval, bounded_db, nmse, summary
-from channelfm.tasks.extrapolation import Examples, examples
+from channelfm.tasks import Extrapolation
+from channelfm.tasks.observing import Partial
 
 DEFAULT_MODEL = "cddim-small"
 STEPS, FEW = (1, 2, 4, 8, 20, 50, 100, 200), (1, 2, 4, 8)
@@ -85,21 +85,19 @@ def main() -> int:
     return 0
 
 
-def _diffusion_model(name: str, device: str) -> NetworkPredictor:
+def _diffusion_model(name: str, device: str) -> DiffusionEstimator:
     if name == DEFAULT_MODEL and name not in packaged_models():
         raise InputError(
             f"'{name}' is not packaged with this version: train one with 'channelfm pretrain' and give its folder, "
             "--model runs/.../checkpoint"
         )
-    model = load_reconstructor(name, device)
-    if model.recipe.method != "diffusion":
-        raise InputError(
-            f"{name} is used by method '{model.recipe.method}', which has no steps: give a diffusion model"
-        )
+    model = load_model(name, device)
+    if not isinstance(model, DiffusionEstimator):
+        raise InputError(f"{name} is not asked step by step: give a diffusion model")
     return model
 
 
-def _measure(models: dict[str, NetworkPredictor], options: argparse.Namespace) -> Iterator[Row]:
+def _measure(models: dict[str, DiffusionEstimator], options: argparse.Namespace) -> Iterator[Row]:
     """Rows of all arrays, mask ratios, models, samplers and numbers of steps, printed as they come."""
     numbers: tuple[int, ...] = QUICK_STEPS if options.quick else STEPS
     base = models[options.model]
@@ -107,7 +105,7 @@ def _measure(models: dict[str, NetworkPredictor], options: argparse.Namespace) -
     if options.distilled:
         plans.append((options.distilled, "ddim", tuple(steps for steps in numbers if steps in FEW)))
     for side, ratio in product((32,) if options.quick else (32, 64), (0.9,) if options.quick else (0.9, 0.5)):
-        case = examples(_channels(options, side), ratio)
+        case = Extrapolation().examples(_links(options, side), Partial("random", ratio), 0)
         print(f"\n{side} x {side} antennas, {ratio:.0%} hidden, {len(case.target)} links")
         print(f"{'model':28}{'sampler':14}{'held':>6}{'steps':>7}{'NMSE':>9}{'95 % interval':>18}", end="")
         print(f"{'median':>9}{'ms/link':>10}{'paper':>9}")
@@ -117,31 +115,29 @@ def _measure(models: dict[str, NetworkPredictor], options: argparse.Namespace) -
             for count in steps:
                 chosen = SamplerRecipe(sampler=sampler, steps=count, data_consistency=held)
                 recipe = models[name].recipe.model_copy(update={"sampler": chosen})
-                yield _printed(_row(predictor_of(models[name].network, recipe), case, name, conditions))
+                yield _printed(_row(DiffusionEstimator(models[name].network, recipe), case, name, conditions))
 
 
-def _channels(options: argparse.Namespace, side: int) -> NDArray[np.complex64]:
-    """Validation channels complex64 [N, side, side, 1] of the data set, evenly spaced over the split."""
+def _links(options: argparse.Namespace, side: int) -> Blocks:
+    """Validation links of the data set as side x side arrays, evenly spaced over the split."""
     count = 16 if options.quick else max(1, options.links * 32 // side)
-    links = load_links(SetRecipe(dataset=options.data, split="val", array=(side, side)), count)
-    grid: NDArray[np.complex64] = links.channels.grid[..., :1]
-    return grid
+    return load_set(SetRecipe(dataset=options.data, split="val", array=(side, side)), None, count).blocks
 
 
-def _alone(model: NetworkPredictor) -> NetworkPredictor:
+def _alone(model: DiffusionEstimator) -> DiffusionEstimator:
     diffusion = model.recipe.diffusion.model_copy(update={"prediction": "sample"})
     recipe = model.recipe.model_copy(update={"diffusion": diffusion, "sampler": SamplerRecipe(steps=1)})
-    return predictor_of(Nothing().to(model.device), recipe)
+    return DiffusionEstimator(Nothing().to(device_of(model.network)), recipe)
 
 
-def _row(predictor: NetworkPredictor, case: Examples, name: str, conditions: Row) -> Row:
+def _row(estimator: DiffusionEstimator, case: Examples, name: str, conditions: Row) -> Row:
     """One measurement; a first call that is not timed warms up."""
-    sampler = predictor.recipe.sampler
-    network = not isinstance(predictor.network, Nothing)
-    predictor.predict(case.observed[:2], case.mask[:2])
+    sampler = estimator.recipe.sampler
+    network = not isinstance(estimator.network, Nothing)
+    estimator.estimate(case.only(slice(0, 2)).observation)
     start = time.perf_counter()
     parts = [
-        predictor.predict(case.observed[first : first + BATCH], case.mask[first : first + BATCH])
+        estimator.estimate(case.only(slice(first, first + BATCH)).observation)
         for first in range(0, len(case.target), BATCH)
     ]
     seconds = time.perf_counter() - start

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +20,20 @@ import torch
 from channelfm.checkpoints import load_checkpoint, save_checkpoint, write_card
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "channelfm" / "weights"
-COLUMNS = ("set", "mask_kind", "mask_ratio", "nmse_db", "nmse_median_db", "p90_db", "latency_ms", "samples")
-PREDICTION_COLUMNS = (
-    "set",
-    "past",
-    "m/s",
-    "horizon",
-    "nmse_db",
-    "nmse_median_db",
-    "rate_share",
-    "latency_ms",
-    "samples",
-)
+SHOWN = 2  # measures in the card
 
 
-def shown(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
-    """Some columns of a row, numbers rounded."""
-    return {column: row[column] if isinstance(row[column], str) else round(row[column], 2) for column in columns}
-
-
-def prediction(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of a prediction benchmark, for people."""
-    low, high = row["speed_mps"]
-    past = "clean" if row["snr_db"] is None else f"{row['snr_db']:g} dB SNR"
-    return shown(row | {"past": past, "m/s": f"{low:g} to {high:g}"}, PREDICTION_COLUMNS)
+def table(results: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The first measures of a model over all links of each set in each case."""
+    bases = list(dict.fromkeys(one["key"].partition("@")[0] for one in results["measures"]))[:SHOWN]
+    keys = [one["key"] for one in results["measures"] if one["key"].partition("@")[0] in bases]
+    rows = [row for row in results["rows"] if row["estimator"] == name and row["group"] == "all"]
+    return [
+        {"set": row["set"], "case": row["label"]}
+        | {key: round(row[key], 2) for key in (*keys, "latency_ms")}
+        | {"samples": row["samples"]}
+        for row in rows
+    ]
 
 
 def main() -> None:
@@ -59,16 +48,13 @@ def main() -> None:
     network, config = load_checkpoint(options.checkpoint)
     predictor = config.predictor.model_copy(update={"name": options.name})
     folder = save_checkpoint(WEIGHTS / options.name, network, predictor, config.provenance, dtype=torch.bfloat16)
-    every = json.loads(options.results.read_text(encoding="utf-8"))["rows"]
-    own = [row for row in every if row["predictor"] == options.name]
-    rows = [prediction(row) for row in own if "horizon" in row and row["tuned_on"] is None and row["comb"] == 1]
-    rows += [shown(row, COLUMNS) for row in own if row.get("group") == "all"]
+    results = json.loads(options.results.read_text(encoding="utf-8"))
     card = write_card(
         folder,
         data=options.data,
         budget=options.budget,
         hardware=options.hardware,
-        results=rows,
+        results=table(results, options.name),
         limits=options.limits,
     )
     print(f"{card}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.2f} MB in {folder}")

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from channelfm import demo
+from channelfm.benchmarking import cells
 from channelfm.demo import EvaluationRecipe, read_demo, run_demo
 from channelfm.errors import InputError
 
@@ -36,12 +37,12 @@ def test_the_demo_writes_results_and_report(finished):
     assert written == results
     assert written["scene"] == "old-town"
     assert written["seed"] == 3
-    assert {(row["predictor"], row["mask_ratio"]) for row in written["rows"]} == {
+    assert {(row["estimator"], row["case"]["mask_ratio"]) for row in written["rows"]} == {
         (name, ratio) for name in (*EvaluationRecipe().predictors, "cddim-canonical") for ratio in (0.5, 0.75, 0.9)
     }
     for row in written["rows"]:
-        assert {"predictor", "mask_ratio", "nmse_db", "nmse_median_db", "latency_ms", "samples"} <= set(row)
-        assert row["samples"] == 4
+        assert {"estimator", "label", "nmse_db", "nmse_median_db", "latency_ms", "samples"} <= set(row)
+        assert row["samples"] == 4 or row["group"] != "all"
         assert row["latency_ms"] >= 0
     assert "torch" in written["versions"]
     report = (out / "report.html").read_text()
@@ -52,30 +53,33 @@ def test_the_demo_writes_results_and_report(finished):
 
 def test_zero_filling_loses_what_is_hidden(finished):
     _, results = finished
-    rows = {row["mask_ratio"]: row for row in results["rows"] if row["predictor"] == "zero-filling"}
+    whole = [row for row in results["rows"] if row["group"] == "all"]
+    rows = {row["case"]["mask_ratio"]: row for row in whole if row["estimator"] == "zero-filling"}
     assert rows[0.5]["nmse_db"] == pytest.approx(-3.01, abs=0.5)
     assert rows[0.9]["nmse_db"] == pytest.approx(-0.46, abs=0.3)
 
 
 def test_a_second_run_reuses_everything(finished, street_map, monkeypatch):
     out, results = finished
-    monkeypatch.setattr(demo, "evaluate", lambda *_, **__: pytest.fail("measured again"))
-    before = {path: path.stat().st_mtime_ns for path in out.glob("*-*/**/*") if path.is_file()}
+    monkeypatch.setattr(cells, "measure", lambda *_, **__: pytest.fail("measured again"))
+    kept = [*out.glob("*-*/**/*"), *out.glob("cells/*")]
+    before = {path: path.stat().st_mtime_ns for path in kept if path.is_file()}
     assert run_demo(street_map, out, seed=3, overrides=TINY, progress=False) == results
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_other_settings_do_not_disturb_what_is_there(finished, street_map):
     out, _ = finished
-    before = {path.name for path in out.iterdir()}
+    before = {path for path in out.rglob("*") if path.is_file()}
     run_demo(street_map, out, seed=3, overrides=(*TINY, "evaluation.mask_ratios=[0.8]"), progress=False)
-    added = {path.name.partition("-")[0] for path in out.iterdir() if path.name not in before}
-    assert added == {"evaluation"}
+    added = [path for path in out.rglob("*") if path.is_file() and path not in before]
+    assert {path.parent.name for path in added} == {"cells"}
+    assert len(added) == len(EvaluationRecipe().predictors) + 1
 
 
 def test_an_interrupt_in_any_step_resumes(street_map, tmp_path, finished, monkeypatch):
     _, results = finished
-    for step in ("generate", "pretrain", "evaluate"):
+    for step in ("generate", "pretrain", "measure"):
         real = getattr(demo, step)
 
         def interrupted(*_, **__):
@@ -88,14 +92,6 @@ def test_an_interrupt_in_any_step_resumes(street_map, tmp_path, finished, monkey
     again = run_demo(street_map, tmp_path, seed=3, overrides=TINY, progress=False)
     for row, expected in zip(again["rows"], results["rows"], strict=True):
         assert row["nmse_db"] == expected["nmse_db"]
-
-
-def test_a_damaged_evaluation_is_measured_again(finished, street_map):
-    out, results = finished
-    for file in out.glob("evaluation-*.json"):
-        file.write_text("{")
-    again = run_demo(street_map, out, seed=3, overrides=TINY, progress=False)
-    assert [row["nmse_db"] for row in again["rows"]] == [row["nmse_db"] for row in results["rows"]]
 
 
 def test_the_shipped_recipe_tests_where_it_did_not_train():

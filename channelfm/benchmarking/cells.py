@@ -23,7 +23,6 @@ from channelfm.benchmarking.rows import Units
 from channelfm.benchmarking.sets import MeasuredSet
 from channelfm.errors import ChannelfmError, InputError
 from channelfm.estimator import Estimator, Examples, Learns
-from channelfm.tasks import Task
 from channelfm.waves.bounds import SphericalWaves
 
 FORMAT = 2  # of kept cells; those of another format have other names, and are measured again
@@ -42,6 +41,13 @@ class Part:
         """What estimators that learn are taught with: examples of all cases."""
         blocks = self.measured.training(self.settings.learn_samples)
         return mixed_examples(self.settings.task, blocks, self.settings.seeds[0])
+
+    @cached_property
+    def task_identity(self) -> str:
+        """SHA-256 over the settings of the task that all cases share, and over all source that draws and scores."""
+        task = self.settings.task
+        source = source_identity([type(task).__module__, "channelfm.metrics", Answering.__module__])
+        return hashlib.sha256(f"{task.model_dump_json(exclude=set(task.beside))}{source}".encode()).hexdigest()
 
     @cached_property
     def waves(self) -> bounds.FittedWaves:
@@ -153,7 +159,7 @@ def cell_file(folder: Path, part: Part, entry: Entry, case: Any) -> Path:
         "data": part.measured.identity,
         "estimator": entry.identity,
         "name": entry.name,
-        "task": task_identity(settings.task),
+        "task": part.task_identity,
         "case": case._asdict(),
         "seeds": part.seeds(case),
         "lesson": [*lesson, settings.seeds[0]] if entry.learns else None,
@@ -162,10 +168,3 @@ def cell_file(folder: Path, part: Part, entry: Entry, case: Any) -> Path:
     }
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     return folder / f"{digest[:32]}.safetensors"
-
-
-def task_identity(task: Task) -> str:
-    """SHA-256 over the settings of a task that all cases share, and over all source that draws and scores."""
-    settings = task.model_dump_json(exclude=set(task.beside))
-    source = source_identity([type(task).__module__, "channelfm.metrics", Answering.__module__])
-    return hashlib.sha256(f"{settings}{source}".encode()).hexdigest()

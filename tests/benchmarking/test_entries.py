@@ -84,6 +84,8 @@ def test_a_folder_may_have_an_equals_sign_in_its_name(checkpoint, tmp_path, monk
     assert [find_entries([asked])[0].name for asked in ("rate=3", "./rate=3", "b=rate=3")] == ["mine", "mine", "b"]
 
 
-def test_adapted_models_are_told_to_be_missing(checkpoint):
-    with pytest.raises(InputError, match="adapts no model"):
-        find_entries([f"{checkpoint}+lora"])
+def test_models_are_adapted_by_a_plus(checkpoint):
+    plain, probe, tuned = find_entries([str(checkpoint), f"{checkpoint}+probe", f"mine with lora={checkpoint}+lora"])
+    assert (probe.learns, plain.learns) == (True, False)
+    assert tuned.name == "mine with lora"
+    assert len({plain.identity, probe.identity, tuned.identity}) == 3
