@@ -31,10 +31,7 @@ from channelfm.config import Recipe, brief, parse_recipe
 from channelfm.errors import InputError, IntegrityError
 from channelfm.files import write_atomically
 from channelfm.learned.estimator import Model, estimator_of
-from channelfm.learned.recipe import (
-    ModelRecipe,
-    from_format_1,
-)
+from channelfm.learned.recipe import ModelRecipe, from_format_1
 from channelfm.plain import read_yaml
 
 FORMAT = 2

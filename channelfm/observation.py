@@ -22,6 +22,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 WEAKEST, STRONGEST = 1e-24, 1e24  # largest amplitude of a channel: 120 dB beyond any link's, to either side
 LARGEST_SNR_DB = 200.0  # beyond what single precision tells
+LARGEST_SIDE = 2**20  # of arrays and measurements that a file may name: what is drawn takes memory
 _PHASES = np.array([1, 1j, -1, -1j], np.complex64)  # of a two-bit phase shifter
 
 
@@ -120,7 +121,7 @@ class Entries(Operator):
     @property
     def count(self) -> int | None:
         """See :class:`Operator`."""
-        return len(self.mask) if len(self.mask) > 1 else None
+        return None if len(self.mask) == 1 else len(self.mask)
 
 
 class Combining(Operator):
@@ -175,6 +176,12 @@ class Combined(Combining):
 
     axes: ClassVar[dict[str, str]] = {"weights": "complex N Q R K"}
 
+    def check(self) -> None:
+        """See :meth:`Record.check`."""
+        super().check()
+        if not all_finite(self.weights):
+            raise ValueError("'weights' holds NaN or infinity")
+
     def weights_of(self, link: int) -> Complex:
         """See :class:`Combining`."""
         weights: Complex = self.weights[link if len(self.weights) > 1 else 0]
@@ -188,7 +195,7 @@ class Combined(Combining):
     @property
     def count(self) -> int | None:
         """See :class:`Operator`."""
-        return len(self.weights) if len(self.weights) > 1 else None
+        return None if len(self.weights) == 1 else len(self.weights)
 
     def select(self, index: Any) -> Combined:
         """See :class:`Operator`."""
@@ -215,6 +222,13 @@ class RandomlyCombined(Combining):
     def __post_init__(self) -> None:
         for name in ("measurements", "rows", "cols"):
             as_whole(getattr(self, name), name)
+        as_whole(self.seed, "seed", 0)
+
+    def check(self) -> None:
+        """See :meth:`Record.check`."""
+        super().check()
+        if (self.links < 0).any() or max(self.size) > LARGEST_SIDE:
+            raise ValueError(f"links have numbers from 0 on, and sides are at most {LARGEST_SIDE}")
 
     def weights_of(self, link: int) -> Complex:
         """See :class:`Combining`."""

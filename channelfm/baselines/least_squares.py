@@ -30,9 +30,9 @@ class LeastSquares(ChannelEstimator):
         self.check(observation)
         operator = observation.operator
         assert isinstance(operator, Combining)  # checked
-        solved = np.empty_like(observation.values)
+        answer = np.empty((len(observation), *observation.grid.shape), np.complex64)
         for link, values in enumerate(observation.values):
             weights = operator.weights_of(link).reshape(operator.size[0], -1).astype(np.complex128)
             inverse = np.linalg.pinv(weights.conj() @ weights.T, rcond=_RESOLVED, hermitian=True)
-            solved[link] = inverse @ values
-        return operator.adjoint(solved)
+            answer[link] = (weights.T @ (inverse @ values)).reshape(answer.shape[1:])
+        return answer

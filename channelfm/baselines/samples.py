@@ -15,7 +15,7 @@ from channelfm.observation import Combining, Complex, Observation, fold_frequenc
 from channelfm.waves.gathered import Gathered
 from channelfm.waves.scale import at_unit_scale
 
-_WEIGHTS_AT_ONCE = 1 << 23  # of RF chains, which bounds the memory
+_WEIGHTS_AT_ONCE = 1 << 22  # of RF chains, which bounds the memory
 
 
 class FieldEstimator(ChannelEstimator):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from channelfm.errors import InputError
 from channelfm.estimator import CLASSES, Examples
 from channelfm.learned.estimator import FrameEstimator, Model, batches, device_of, estimator_of
-from channelfm.learned.heads import HEADS, Head
+from channelfm.learned.heads import HEADS, ClassHead
 from channelfm.observation import Observation
 
 Mode = Literal["probe", "partial", "lora", "full"]
@@ -92,7 +92,7 @@ class Adapted:
             raise InputError(f"no head gives '{self.gives}': use one of: {', '.join(HEADS)}")
         self.name = self.name or f"{self.model.name}-{self.mode}"
         self._encoder: FrameEstimator = self.model
-        self._head: Head | None = None
+        self._head: ClassHead | None = None
 
     def learn(self, examples: Examples) -> None:
         """See :class:`channelfm.estimator.Learns`."""

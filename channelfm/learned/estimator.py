@@ -275,8 +275,8 @@ class SequenceNetwork(SequenceEstimator):
     def embed(self, sequences: Complex) -> Features:
         """Features of whole sequences complex64 [N, T, row, col, frequency], for one's own head.
 
-        Returns float32 [N, tokens, width] without [CLS], and [CLS] [N, width]. Raises InputError for a network without
-        tokens.
+        Returns float32 [N, tokens, width] without [CLS] and, [N, width], [CLS] or, without one, the mean. Raises
+        InputError for a network without tokens.
         """
         if not isinstance(self.network, TokenNetwork):
             raise _without_tokens(self.recipe)
@@ -291,7 +291,7 @@ class SequenceNetwork(SequenceEstimator):
             parts.append(self.network.features(known, seen).float().cpu())
         tokens = torch.cat(parts).numpy()
         check_answer(tokens, self.name)
-        return tokens[:, 1:], tokens[:, 0]
+        return (tokens[:, 1:], tokens[:, 0]) if hasattr(self.network, "cls_token") else (tokens, tokens.mean(axis=1))
 
 
 class MixtureEstimator(SequenceEstimator):
@@ -313,6 +313,10 @@ class MixtureEstimator(SequenceEstimator):
             frames = torch.view_as_complex(answer.contiguous().cpu())
             parts.append(from_angle_delay_frames(frames, *past.shape[2:]).numpy())
         return np.concatenate(parts)
+
+    def embed(self, sequences: Complex) -> Features:
+        """InputError: a mixture has no tokens."""
+        raise _without_tokens(self.recipe)
 
 
 def mixture_input(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -13,25 +12,9 @@ from channelfm.errors import InputError
 from channelfm.estimator import CLASSES
 
 
-class Head(nn.Module, ABC):
-    """Reads tokens [N, token, width] and what was taken out [N, K] (:meth:`channelfm.learned.domains.InFrame.taken_out`
-    ); is made of the width, and of what was taken out and asked for in the examples that it will learn from."""
-
-    @abstractmethod
-    def forward(self, tokens: Tensor, taken_out: Tensor) -> Tensor:
-        """What :meth:`loss` and :meth:`answer` take, [N, ...]."""
-
-    @abstractmethod
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """What learning minimises, a scalar; ``target`` [N, ...] as the task gives it."""
-
-    @abstractmethod
-    def answer(self, output: Tensor) -> NDArray[Any]:
-        """The answer of an estimator."""
-
-
-class ClassHead(Head):
-    """Classes from the mean of the tokens and from what was taken out, by one hidden layer.
+class ClassHead(nn.Module):
+    """Classes from the mean of the tokens and from what was taken out, by one hidden layer; made of the width of the
+    tokens, and of what was taken out and asked for in the examples that it will learn from.
 
     All classes count alike in the loss, however often they are met.
     """
@@ -54,17 +37,18 @@ class ClassHead(Head):
         )
 
     def forward(self, tokens: Tensor, taken_out: Tensor) -> Tensor:
-        """Logits [N, class]."""
+        """Logits [N, class] from tokens [N, token, width] and what was taken out [N, K]
+        (:meth:`channelfm.learned.domains.InFrame.taken_out`)."""
         known = (taken_out - self.mean) / self.spread
         logits: Tensor = self.layers(torch.cat([self.norm(tokens.float().mean(1)), known], dim=1))
         return logits
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """See :class:`Head`."""
+        """What learning minimises, a scalar; ``target`` int64 [N]."""
         return nn.functional.cross_entropy(output, target, self.weight)
 
     def answer(self, output: Tensor) -> NDArray[Any]:
-        """Probabilities float64 [N, class]."""
+        """The answer of an estimator: probabilities float64 [N, class]."""
         return output.double().softmax(1).cpu().numpy()
 
 

@@ -67,6 +67,18 @@ class RecurrentPredictor(nn.Module):
         tokens = predicted.reshape(count, down * across, times, -1).transpose(1, 2).flatten(0, 1)
         return unpatchify(tokens, rows, cols, self.patch).reshape(frames.shape)
 
+    def features(self, frames: Tensor, seen: Tensor) -> Tensor:
+        """Hidden states [N, patches * (T - 1), width] from which the frames after the first are predicted; arguments as
+        :meth:`forward`."""
+        kept: list[Tensor] = []
+        hook = self.project.register_forward_pre_hook(lambda module, given: kept.append(given[0]))
+        try:
+            self(frames, seen)
+        finally:
+            hook.remove()
+        states = torch.cat(kept, dim=1)
+        return states.reshape(len(frames), -1, states.shape[2])
+
     def _sequences(self, frames: Tensor) -> Tensor:
         """[N * patches, T, area * C] of frames [N, T, rows, cols, C]."""
         count, times = frames.shape[:2]

@@ -61,3 +61,13 @@ class UNet(nn.Module):
         padded = F.pad(stacked, (0, -cols % self.multiple, 0, -rows % self.multiple))
         image: Tensor = self.body(padded.to(self.body.conv_out.weight.dtype), step, return_dict=False)[0]
         return image[:, :, :rows, :cols].permute(0, 2, 3, 1).float()
+
+    def features(self, noisy: Tensor, step: Tensor, observed: Tensor, mask: Tensor) -> Tensor:
+        """Tokens [N, places, levels * width] at the lowest resolution; arguments as :meth:`forward`."""
+        kept: list[Tensor] = []
+        hook = self.body.mid_block.register_forward_hook(lambda module, given, found: kept.append(found))
+        try:
+            self(noisy, step, observed, mask)
+        finally:
+            hook.remove()
+        return kept[0].flatten(2).transpose(1, 2)

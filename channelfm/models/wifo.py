@@ -96,6 +96,11 @@ class WiFo(nn.Module):
         frames : float [N, T, rows, cols, 2]; entries where ``seen`` is False are ignored.
         seen : bool [N, T, rows, cols], True = observed. All False in frames that are asked for.
         """
+        predicted = self.project(self.features(frames, seen)).float()
+        return _join(predicted, tuple(seen.shape[1:]), self.patch)
+
+    def features(self, frames: Tensor, seen: Tensor) -> Tensor:
+        """Normalised tokens [N, t, width] after the decoder; arguments as :meth:`forward`."""
         given = frames.to(self.mask_token.dtype).masked_fill(~seen[..., None], 0.0)
         grid = _patches(tuple(seen.shape[1:]), self.patch)
         positions = stf_positions(grid, self.width, frames.device).to(given.dtype)
@@ -103,8 +108,8 @@ class WiFo(nn.Module):
         tokens = self._encode(self.embed(_cut(given, self.patch)) + positions, visible) + positions
         for block in self.decoder:
             tokens = block(tokens)
-        predicted = self.project(self.norm_decoder(tokens)).float()
-        return _join(predicted, tuple(seen.shape[1:]), self.patch)
+        normalised: Tensor = self.norm_decoder(tokens)
+        return normalised
 
     def _encode(self, tokens: Tensor, visible: Tensor) -> Tensor:
         """Decoder input [N, t, width]: encoded tokens where ``visible`` [N, t], the mask token elsewhere.

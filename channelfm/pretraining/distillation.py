@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +24,7 @@ from channelfm.diffusion import (
     step_target,
 )
 from channelfm.errors import InputError
-
-if TYPE_CHECKING:
-    from channelfm.pretraining.views import FrameBatch
+from channelfm.pretraining.views import FrameBatch
 
 
 @dataclass(frozen=True)

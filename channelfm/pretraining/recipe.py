@@ -10,11 +10,45 @@ from pydantic import Field, model_validator
 
 from channelfm.config import Recipe
 from channelfm.learned.recipe import DiffusionModel, ModelRecipe
-from channelfm.pretraining.source import SourceRecipe
 
 MaskKind = Literal["random", "rows", "columns", "block", "comb"]
 Weight = Annotated[float, Field(ge=0)]
 FUTURE, ESTIMATE = "future", "estimate"  # masks of sequences beside those that hide tokens
+
+
+class SourceRecipe(Recipe):
+    """How stored links become training channels.
+
+    ``arrays`` are the [rows, columns] that are trained on, one drawn for each batch with ``array_weights`` (alike if
+    empty), at random places within the stored array and with its spacing; empty: the whole stored array. ``mirror``
+    turns arrays around at random in rows and columns, which is again a channel of the same array, of the mirrored
+    scene. For paths only: ``roll_deg`` turns the array about its boresight by up to that angle where it fits,
+    ``bandwidth_hz`` draws the frequency within that band about the carrier, ``latest_s`` the time within that after
+    the snapshot (Doppler). ``snr_db`` is the range of signal-to-noise ratios, mean power over the array to noise power
+    per antenna, of noise that is added to the observed antennas of all samples but a share ``noiseless``; the target
+    stays clean.
+    """
+
+    arrays: tuple[tuple[int, int], ...] = ()
+    array_weights: tuple[float, ...] = ()
+    mirror: bool = True
+    roll_deg: float = Field(default=0.0, ge=0, le=180)
+    bandwidth_hz: float = Field(default=0.0, ge=0)
+    latest_s: float = Field(default=0.0, ge=0)
+    snr_db: tuple[float, float] | None = None
+    noiseless: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if any(min(size) < 1 for size in self.arrays):
+            raise ValueError("arrays: give [rows, columns] of at least 1")
+        if self.array_weights and len(self.array_weights) != len(self.arrays):
+            raise ValueError("array_weights: give one for each of arrays, or none")
+        if self.array_weights and (min(self.array_weights) < 0 or not sum(self.array_weights) > 0):
+            raise ValueError("array_weights: give shares of at least 0, not all 0")
+        if self.snr_db is not None and self.snr_db[0] > self.snr_db[1]:
+            raise ValueError("snr_db: give [low, high] with low <= high")
+        return self
 
 
 class DiffusionObjective(Recipe):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,16 +23,13 @@ from channelfm.estimator import NOMINAL_HZ
 from channelfm.learned.estimator import mixture_input
 from channelfm.learned.recipe import MixtureModel, SequenceModel
 from channelfm.observation import Bool, Complex, Grid
-from channelfm.pretraining.recipe import ESTIMATE, FUTURE, MixtureObjective, SequenceObjective
+from channelfm.pretraining.recipe import ESTIMATE, FUTURE, MixtureObjective, PretrainRecipe, SequenceObjective
 from channelfm.pretraining.source import SequenceSource
 from channelfm.pretraining.views import Batch, noisy
 from channelfm.tasks.prediction import Past, Prediction
 from channelfm.tokens.angle_delay import angle_delay_frames
 from channelfm.tokens.patches import patch_counts
 from channelfm.tokens.sequence_masks import SEQUENCE_MASKS
-
-if TYPE_CHECKING:
-    from channelfm.pretraining.recipe import PretrainRecipe
 
 Generator = np.random.Generator
 
@@ -64,15 +61,6 @@ class MixtureBatch(Batch):
     shared: ClassVar[tuple[str, ...]] = ("ahead",)
 
 
-class Predicted(NamedTuple):
-    """What candidates predicted, complex64 [N, candidate, horizon, angle, delay], the noise [N] they met, and what came
-    instead, complex64 [N, horizon, angle, delay]."""
-
-    candidates: Tensor
-    noise: Tensor
-    target: Tensor
-
-
 class MixtureSource(SequenceSource):
     """Sequences that are predicted by all candidates, each ``draws`` times with another noise and comb.
 
@@ -87,8 +75,9 @@ class MixtureSource(SequenceSource):
         return _mixture(self.recipe)[0].draws * len(self.response)
 
     @cached_property
-    def predicted(self) -> Predicted:
-        """What all candidates predict."""
+    def predicted(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What candidates predicted, complex64 [N, candidate, horizon, angle, delay], the noise [N] they met, and what
+        came instead, complex64 [N, horizon, angle, delay]."""
         return _predicted(self.recipe, self.response)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -102,7 +91,7 @@ def _mixture(recipe: PretrainRecipe) -> tuple[MixtureObjective, MixtureModel]:
     return objective, model
 
 
-def _predicted(recipe: PretrainRecipe, response: Complex) -> Predicted:
+def _predicted(recipe: PretrainRecipe, response: Complex) -> tuple[Tensor, Tensor, Tensor]:
     """Every sequence, ``draws`` times with another noise and comb."""
     objective, model = _mixture(recipe)
     candidates, context = model.predictors(), objective.frames - objective.horizon
@@ -119,7 +108,8 @@ def _predicted(recipe: PretrainRecipe, response: Complex) -> Predicted:
         guesses, noise = mixture_input(candidates, past, mask, objective.horizon)
         future = torch.from_numpy(asked.target[:, context:])
         parts.append((guesses, noise, angle_delay_frames(future, future.shape[4])))
-    return Predicted(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    guesses, noise, future = (torch.cat(part) for part in zip(*parts, strict=True))
+    return guesses, noise, future
 
 
 def sequence_views(

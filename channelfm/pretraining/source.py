@@ -11,64 +11,25 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from torch import Tensor
 
 from channelfm.arrays import UPA
 from channelfm.channels.compact import CompactPaths, expand
-from channelfm.config import Recipe
 from channelfm.datasets.blocks import spread
 from channelfm.errors import InputError
 from channelfm.learned.recipe import MixtureModel, SequenceModel
 from channelfm.observation import fold_frequency, usable_snapshots
-
-if TYPE_CHECKING:
-    from channelfm.pretraining.recipe import PretrainRecipe
+from channelfm.pretraining.recipe import PretrainRecipe, SourceRecipe
 
 _ROUNDING = 1e-9  # in element spacings
 
 Integers = NDArray[np.int64]
 Float = NDArray[np.float64]
-
-
-class SourceRecipe(Recipe):
-    """How stored links become training channels.
-
-    ``arrays`` are the [rows, columns] that are trained on, one drawn for each batch with ``array_weights`` (alike if
-    empty), at random places within the stored array and with its spacing; empty: the whole stored array. ``mirror``
-    turns arrays around at random in rows and columns, which is again a channel of the same array, of the mirrored
-    scene. For paths only: ``roll_deg`` turns the array about its boresight by up to that angle where it fits,
-    ``bandwidth_hz`` draws the frequency within that band about the carrier, ``latest_s`` the time within that after
-    the snapshot (Doppler). ``snr_db`` is the range of signal-to-noise ratios, mean power over the array to noise power
-    per antenna, of noise that is added to the observed antennas of all samples but a share ``noiseless``; the target
-    stays clean.
-    """
-
-    arrays: tuple[tuple[int, int], ...] = ()
-    array_weights: tuple[float, ...] = ()
-    mirror: bool = True
-    roll_deg: float = Field(default=0.0, ge=0, le=180)
-    bandwidth_hz: float = Field(default=0.0, ge=0)
-    latest_s: float = Field(default=0.0, ge=0)
-    snr_db: tuple[float, float] | None = None
-    noiseless: float = Field(default=0.0, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if any(min(size) < 1 for size in self.arrays):
-            raise ValueError("arrays: give [rows, columns] of at least 1")
-        if self.array_weights and len(self.array_weights) != len(self.arrays):
-            raise ValueError("array_weights: give one for each of arrays, or none")
-        if self.array_weights and (min(self.array_weights) < 0 or not sum(self.array_weights) > 0):
-            raise ValueError("array_weights: give shares of at least 0, not all 0")
-        if self.snr_db is not None and self.snr_db[0] > self.snr_db[1]:
-            raise ValueError("snr_db: give [low, high] with low <= high")
-        return self
 
 
 @dataclass(frozen=True)
@@ -85,38 +46,6 @@ class View:
         """Row and column of the stored array at which the view begins."""
         free = rows - self.size[0] + 1, cols - self.size[1] + 1
         return int(self.place[0] * free[0]), int(self.place[1] * free[1])
-
-
-class TrainingSource(Protocol):
-    """What an objective draws its examples from; ``len`` is their number. Travels to other processes by pickle."""
-
-    def __len__(self) -> int:
-        """Number of links, or sequences."""
-        ...
-
-    def fingerprint(self) -> str:
-        """SHA-256 over all that examples depend on."""
-        ...
-
-    def check(self, recipe: PretrainRecipe) -> None:
-        """InputError if the source cannot give what the recipe asks for."""
-        ...
-
-
-class Source(TrainingSource, Protocol):
-    """Links to train on."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Rows and columns of the largest array that fits into all links' apertures."""
-        ...
-
-    def channels(self, links: Integers, view: View, offset_s: Float, device: torch.device) -> Tensor:
-        """Channels complex64 [N, rows, cols] on ``device`` of ``links`` [N], ``offset_s`` [N] after their snapshots.
-
-        All-zero where the view's antennas see nothing of a link.
-        """
-        ...
 
 
 class ArraySource:
@@ -136,15 +65,15 @@ class ArraySource:
 
     @property
     def size(self) -> tuple[int, int]:
-        """See :class:`Source`."""
+        """Rows and columns of the largest array that fits into all links' apertures."""
         return self.grid.shape[1], self.grid.shape[2]
 
     def fingerprint(self) -> str:
-        """See :class:`Source`."""
+        """SHA-256 over all that examples depend on."""
         return _sha256([self.grid])
 
     def check(self, recipe: PretrainRecipe) -> None:
-        """See :class:`TrainingSource`."""
+        """InputError if the source cannot give what the recipe asks for."""
         check_sizes(self, recipe.source)
         for name in ("roll_deg", "bandwidth_hz", "latest_s"):
             if getattr(recipe.source, name) > 0:
@@ -154,7 +83,10 @@ class ArraySource:
                 )
 
     def channels(self, links: Integers, view: View, offset_s: Float, device: torch.device) -> Tensor:
-        """See :class:`Source`; a view only cuts."""
+        """Channels complex64 [N, rows, cols] on ``device`` of ``links`` [N], ``offset_s`` [N] after their snapshots.
+
+        All-zero where the view's antennas see nothing of a link. Of arrays, a view only cuts.
+        """
         row, col = view.corner(*self.size)
         cut = self.grid[links, row : row + view.size[0], col : col + view.size[1]]
         return torch.from_numpy(cut).to(device)
@@ -185,19 +117,19 @@ class PathSource:
 
     @property
     def size(self) -> tuple[int, int]:
-        """See :class:`Source`."""
+        """See :class:`ArraySource`."""
         arrays = [record.array for record in self.records]
         return min(array.rows for array in arrays), min(array.cols for array in arrays)
 
     def fingerprint(self) -> str:
-        """See :class:`Source`."""
+        """See :class:`ArraySource`."""
         values: list[Any] = []
         for record in self.records:
             values += [getattr(record, item.name) for item in dataclasses.fields(record)]
         return _sha256(values)
 
     def check(self, recipe: PretrainRecipe) -> None:
-        """See :class:`TrainingSource`."""
+        """See :class:`ArraySource`."""
         check_sizes(self, recipe.source)
         spacing_wavelengths = spacing_of(recipe)
         for record in self.records:
@@ -208,7 +140,7 @@ class PathSource:
                 )
 
     def channels(self, links: Integers, view: View, offset_s: Float, device: torch.device) -> Tensor:
-        """See :class:`Source`."""
+        """See :class:`ArraySource`."""
         response = torch.empty((len(links), *view.size), dtype=torch.complex64, device=device)
         owner = np.searchsorted(self._ends, links, side="right")
         for number in np.unique(owner):
@@ -239,14 +171,19 @@ class SequenceSource:
         return len(self.response)
 
     def fingerprint(self) -> str:
-        """See :class:`TrainingSource`."""
+        """See :class:`ArraySource`."""
         return _sha256([self.response])
 
     def check(self, recipe: PretrainRecipe) -> None:
-        """See :class:`TrainingSource`."""
+        """See :class:`ArraySource`."""
         needed, frames = getattr(recipe.objective, "frames", 0), self.response.shape[1]
         if frames < needed:
             raise InputError(f"objective.frames = {needed}, but sequences have {frames} frames")
+
+
+# What an objective draws its examples from; ``len`` is their number. They travel to other processes by pickle.
+Source = ArraySource | PathSource
+TrainingSource = Source | SequenceSource
 
 
 def spacing_of(recipe: PretrainRecipe) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, ClassVar, Self, cast
+from typing import ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -21,13 +21,11 @@ from channelfm.errors import InputError
 from channelfm.learned.domains import enter_frame
 from channelfm.learned.recipe import DiffusionModel, OneShotModel, WavefieldModel
 from channelfm.models.wavefield import Wavefield, normalized_waves
-from channelfm.pretraining.source import Source, SourceRecipe, View, spacing_of
+from channelfm.pretraining.recipe import PretrainRecipe, SourceRecipe
+from channelfm.pretraining.source import Source, View, spacing_of
 from channelfm.tokens.canonical import FrameRecipe
 from channelfm.tokens.masks import MASKS
 from channelfm.waves.greedy import FoundWaves
-
-if TYPE_CHECKING:
-    from channelfm.pretraining.recipe import PretrainRecipe
 
 Generator = np.random.Generator
 

@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from pydantic import Field, field_validator
 
+from channelfm.checks import as_numbers
 from channelfm.config import Recipe
 from channelfm.datasets.blocks import Blocks
 from channelfm.errors import InputError
@@ -64,6 +65,8 @@ def partial(blocks: Blocks, case: Partial, seed: int) -> Observation:
     """
     if case.mask_kind not in MASKS:
         raise InputError(f"mask kind '{case.mask_kind}': use one of: {', '.join(MASKS)}")
+    if as_numbers(case.mask_ratio, "mask ratio").ndim:
+        raise InputError(f"mask ratio {str(case.mask_ratio)[:40]}: give one number between 0 and 1")
     check_draw(seed, case.snr_db)
     count, (_, rows, cols, _) = len(blocks), blocks.grid.shape
     # SeedSequence takes non-negative integers only: an invalid ratio gets as far as the mask, which refuses it.

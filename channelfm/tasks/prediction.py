@@ -39,7 +39,8 @@ class Prediction(Task):
     ``snr_db`` (null: clean) and ``combs`` (every comb-th subcarrier is observed) are crossed. ``speed_bins`` in m/s
     [from, to) group the sequences. ``rate_snr_db`` is that of the data behind the precoder
     (:func:`channelfm.metrics.achievable_rate`). ``alignment``: a receiver's timing advance follows from what it
-    "observed"; "clean" takes it from the channel without noise and with all subcarriers, as earlier tables did.
+    "observed", pilots on all subcarriers or, where a comb of them leaves delays in doubt, one synchronisation symbol on
+    all of the first frame, as noisy as pilots; "clean" takes it from the channel itself, as earlier tables did.
     """
 
     kind: Literal["prediction"] = "prediction"
@@ -107,7 +108,8 @@ class Prediction(Task):
             channel = advanced(channel, advance, grid.frequencies_hz)
         observation = self._observed(channel, grid, case, seed)
         if self.alignment == "observed":
-            advance = delay_advance_s(observation.values, observation.mask, grid.frequencies_hz)
+            heard = observation if case.comb == 1 else self._synchronisation(channel, grid, case, seed)
+            advance = delay_advance_s(heard.values, heard.mask, grid.frequencies_hz)
             channel = advanced(channel, advance, grid.frequencies_hz)
             observation = replace(observation, values=advanced(observation.values, advance, grid.frequencies_hz))
         return Examples(observation, channel, replace(blocks, channel=channel, grid=grid))
@@ -144,6 +146,11 @@ class Prediction(Task):
         observed = observe(channel[:, : self.context], Entries(comb), past, case.snr_db, noise)
         ahead = ((0, 0), (0, self.frames - self.context), (0, 0), (0, 0), (0, 0))
         return Observation(np.pad(observed.values, ahead), Entries(np.pad(comb, ahead)), grid, observed.noise)
+
+    def _synchronisation(self, channel: Complex, grid: Grid, case: Past, seed: int) -> Observation:
+        first = replace(grid, times_s=grid.times_s[:1])
+        noise = np.random.default_rng((seed, *b"synchronisation"))
+        return observe(channel[:, :1], Entries(np.ones((1,) * 5, np.bool_)), first, case.snr_db, noise)
 
     def _checked(self, channel: Complex, comb: int) -> Complex:
         channel = checked_sequences(channel, "sequences")

@@ -148,6 +148,22 @@ def test_every_frame_and_frequency_is_a_channel_of_its_own(name):
     assert estimator.estimate(observation.select(slice(0, 0))).shape == (0, 3, SIDE, SIDE, 2)
 
 
+@pytest.mark.parametrize("name", ["lmmse", "gaussian-process", "angular-omp", "polar-omp", "off-grid", "off-grid-gp"])
+@pytest.mark.parametrize(("rows", "cols", "measurements"), [(1, 1, 1), (2, 2, 1), (1, 17, 6), (13, 1, 20), (6, 5, 2)])
+def test_any_array_and_any_number_of_measurements(name, rows, cols, measurements):
+    generator, grid = RNG(11), Grid(UPA(rows, cols, 7e9), np.zeros(1), np.full(1, 7e9))
+    channel = (generator.normal(size=(3, 1, rows, cols, 1, 2)) @ [1, 1j]).astype(np.complex64)
+    weights = (generator.normal(size=(3, measurements, rows, cols, 2)) @ [1, 1j]).astype(np.complex64)
+    weights[2] = 0
+    observation = observe(channel, Combined(weights), grid, 10.0, generator)
+    estimator = BASELINES[name]()
+    if name == "lmmse":
+        estimator.learn(Examples.of_channels(channel[:, 0]))
+    estimate = estimator.estimate(observation)
+    assert estimate.shape == channel.shape
+    assert np.isfinite(estimate).all()
+
+
 def test_rows_say_in_one_line_that_they_take_no_sums():
     channel, _ = links(1, 1, seed=10)
     observation = received(channel, 64, 10.0)

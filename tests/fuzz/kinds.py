@@ -17,13 +17,11 @@ import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from channelfm.learned.network import PredictorRecipe
 from map_inputs import map_inputs, read_hostile_map
 from materials import (
     ARRAY,
@@ -45,12 +43,14 @@ from materials import (
 )
 from mischief import PLAIN, other_array, other_bytes, other_values
 
+from channelfm.arrays import UPA
 from channelfm.baselines import BASELINES
 from channelfm.benchmarking.entries import find_entries
-from channelfm.benchmarking.recipe import BenchmarkRecipe, read_benchmark
+from channelfm.benchmarking.recipe import BenchmarkRecipe
 from channelfm.channels.compact import CompactPaths, compress, expand
 from channelfm.checkpoints import CONFIG, WEIGHTS, load_model, save_checkpoint
 from channelfm.config import Recipe, find_recipe, load_recipe, shipped_recipes
+from channelfm.datasets.blocks import unlabelled
 from channelfm.datasets.claim import claim_folder
 from channelfm.datasets.dataset import Dataset, open_dataset
 from channelfm.datasets.exchange import export_arrays, export_deepmimo, import_dataset
@@ -60,6 +60,8 @@ from channelfm.datasets.manifest import MANIFEST, _seal
 from channelfm.datasets.recipe import DatasetRecipe
 from channelfm.demo import DemoRecipe
 from channelfm.diffusion import SamplerRecipe
+from channelfm.estimator import ChannelEstimator, Examples, SequenceEstimator, checked_sequences
+from channelfm.learned.recipe import DiffusionModel, OneShotModel
 from channelfm.metrics import (
     achievable_rate,
     bootstrap_interval,
@@ -70,11 +72,12 @@ from channelfm.metrics import (
     ssim,
     summary,
 )
-from channelfm.models.zoo import build
+from channelfm.observation import Combined, Entries, Grid, Observation, RandomlyCombined
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.records import Record
-from channelfm.tasks.extrapolation import examples
-from channelfm.tasks.prediction import prediction_examples
+from channelfm.tasks import Extrapolation, Prediction
+from channelfm.tasks.observing import Partial
+from channelfm.tasks.prediction import Past
 from channelfm.tokens.masks import MASKS
 
 Attempt = Callable[[random.Random], None]
@@ -105,8 +108,7 @@ def recipes(folder: Path) -> Attempt:
             overrides = [f"{rng.choice(keys)}={flow(rng)}" for _ in range(rng.choice((1, 1, 3)))]
         file = folder / "recipe.yaml"
         file.write_bytes(text.encode())
-        read = read_benchmark if model is BenchmarkRecipe else partial(load_recipe, model)
-        recipe = read(file, overrides)
+        recipe = load_recipe(model, file, overrides)
         assert json.loads(json.dumps(recipe.model_dump(mode="json"), allow_nan=False))
         assert len(recipe.content_hash()) == 64
 
@@ -194,8 +196,8 @@ def shards(folder: Path) -> Attempt:
 def records(folder: Path) -> Attempt:
     """Records in files of their own."""
     paths = compress(the_paths(), ARRAY)
-    made: list[Record] = [a_scene(), a_trajectory(), the_paths(), paths, the_channels()]
-    files = [(type(record), folder / type(record).__name__) for record in made]
+    made: list[Record] = [a_scene(), a_trajectory(), the_paths(), paths, the_channels(), *_observations()]
+    files = [(type(record), folder / f"{number}-{type(record).__name__}") for number, record in enumerate(made)]
     for record, (_, path) in zip(made, files, strict=True):
         record.save(path)
     contents = {path: path.read_bytes() for _, path in files}
@@ -208,22 +210,34 @@ def records(folder: Path) -> Attempt:
         if isinstance(record, CompactPaths):
             assert np.isfinite(expand(record, record.array).numpy()).all()
             record.select(slice(0, 1))
+        if isinstance(record, Observation):
+            assert np.isfinite(record.operator.adjoint(record.values)).all()
+            assert len(record.select(slice(0, 1))) == min(1, len(record))
 
     return attempt
+
+
+def _observations() -> list[Observation]:
+    """What each operator measures of a link."""
+    field, _ = a_link()
+    channel = np.asarray(field)[:, None]
+    links, _, rows, cols, frequencies = channel.shape
+    grid = Grid(dataclasses.replace(ARRAY, rows=rows, cols=cols), np.zeros(1), np.full(frequencies, 7e9))
+    mask = np.random.default_rng(0).random((1, 1, rows, cols, 1)) < 0.5
+    operators = (
+        Entries(mask),
+        Combined(np.ones((1, 2, rows, cols), np.complex64)),
+        RandomlyCombined(0, np.arange(links), 3, rows, cols),
+    )
+    return [Observation(operator.forward(channel), operator, grid, np.full(links, 0.1)) for operator in operators]
 
 
 def checkpoints(folder: Path) -> Attempt:
     """Checkpoints with other settings, other weights, or other bytes; the hash fits as often as not."""
     made = []
-    for method in ("diffusion", "one-shot"):
-        recipe = PredictorRecipe(
-            name=method,
-            method=method,
-            model="cddim-tiny",
-            model_options={"width": 8, "depth": 1, "heads": 1},
-            sampler=SamplerRecipe(steps=1),
-        )
-        made.append(save_checkpoint(folder / method, build(recipe.model, **recipe.model_options), recipe, {"a": 1}))
+    small: dict[str, Any] = {"model": "cddim-tiny", "model_options": {"width": 8, "depth": 1, "heads": 1}}
+    for recipe in (DiffusionModel(**small, sampler=SamplerRecipe(steps=1)), OneShotModel(**small)):
+        made.append(save_checkpoint(folder / recipe.method, recipe.network(), recipe, {"a": 1}))
     (past, everything), (field, seen) = a_sequence(), a_link()
     contents = {place: ((place / WEIGHTS).read_bytes(), yaml.safe_load((place / CONFIG).read_text())) for place in made}
 
@@ -241,7 +255,8 @@ def checkpoints(folder: Path) -> Attempt:
         (place / WEIGHTS).write_bytes(weights)
         (place / CONFIG).write_bytes(other_bytes(text, rng) if rng.random() < 0.2 else text)
         model = load_model(place)
-        answer = model.predict(past, everything, 2) if hasattr(model, "domain") else model.predict(field, seen)
+        sequences = isinstance(model, SequenceEstimator)
+        answer = model.predict(past, everything, 2) if sequences else model.predict(field, seen)
         assert np.isfinite(answer).all()
 
     return attempt
@@ -261,13 +276,14 @@ def names(folder: Path) -> Attempt:
 def predictors(folder: Path) -> Attempt:
     """Observations and masks of any shape, type and content for every predictor."""
     field, _ = a_link()
-    ready: dict[str, Any] = {name: make(spacing_wavelengths=0.5) for name, make in BASELINES.items()}
+    made = {name: make() for name, make in BASELINES.items()}
+    ready: dict[str, Any] = {name: row for name, row in made.items() if isinstance(row, ChannelEstimator)}
     for predictor in ready.values():
+        predictor.spacing_wavelengths = 0.5
         if hasattr(predictor, "learn"):
-            predictor.learn(field)
-    recipe = PredictorRecipe(method="one-shot", model="cddim-tiny", model_options={"width": 8, "depth": 1, "heads": 1})
-    network = build(recipe.model, **recipe.model_options)
-    save_checkpoint(folder / "network", network, recipe, {})
+            predictor.learn(Examples.of_channels(field))
+    recipe = OneShotModel(model="cddim-tiny", model_options={"width": 8, "depth": 1, "heads": 1})
+    save_checkpoint(folder / "network", recipe.network(), recipe, {})
     ready["network"] = load_model(folder / "network")
     slow = {"off-grid", "off-grid-gp", "gaussian-process", "wave-frame-gp"}
     quick = [name for name in ready if name not in slow]
@@ -278,7 +294,7 @@ def predictors(folder: Path) -> Attempt:
         observed = hostile_channels(rng, size, field)
         mask = hostile_mask(rng, np.shape(observed))
         if hasattr(ready[name], "learn") and rng.random() < 0.2:
-            ready[name].learn(observed)
+            ready[name].learn(Examples.of_channels(observed))
         answer = ready[name].predict(observed, mask)
         assert answer.dtype == np.complex64
         assert answer.shape == np.shape(observed)
@@ -335,13 +351,19 @@ def measures(folder: Path) -> Attempt:
             assert mask.shape == (*counts, 1)
             assert mask.any(axis=(1, 2, 3)).all()
         elif kind == 4:
-            grid, ratio, snr = hostile_channels(rng, field.shape, field), rng.choice((0.5, *PLAIN)), rng.choice(PLAIN)
-            task = examples(grid, ratio, rng.choice((0, 1, -1, 2**70, 1.5)), rng.choice((*MASKS, "x")), snr)
-            assert np.isfinite(task.observed).all()
+            blocks = Examples.of_channels(hostile_channels(rng, field.shape, field)).blocks
+            case = Partial(rng.choice((*MASKS, "x")), rng.choice((0.5, *PLAIN)), rng.choice(PLAIN))
+            drawn = Extrapolation().examples(blocks, case, rng.choice((0, 1, -1, 2**70, 1.5)))
+            assert np.isfinite(drawn.observation.values).all()
         else:
-            frames, count = hostile_channels(rng, past.shape, past), rng.choice((1, 2, 2, 2, 7, 0, 1.5, None))
-            drawn = prediction_examples(frames, 2, count, rng.choice((1, 1, 2, 9)), rng.choice((None, 10.0, *PLAIN)))
-            assert np.isfinite(drawn.past).all()
+            frames = checked_sequences(hostile_channels(rng, past.shape, past), "sequences")
+            _, steps, rows, cols, tones = frames.shape
+            grid = Grid(UPA(rows, cols, 3.5e9), np.arange(float(steps)), 3.5e9 + 1e5 * np.arange(tones))
+            task = Prediction(context=2, horizons=(rng.choice((1, 2, 2, 2, 7)),))
+            drawn = task.examples(
+                unlabelled(frames, grid), Past(rng.choice((None, 10.0, *PLAIN)), rng.choice((1, 1, 2, 9))), 0
+            )
+            assert np.isfinite(drawn.observation.values).all()
 
     return attempt
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from channelfm.arrays import spherical_wave
+from channelfm.checkpoints import load_model, packaged_models
 from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.errors import InputError
-from channelfm.estimator import Estimator
+from channelfm.estimator import Estimator, SequenceEstimator
 from channelfm.learned.estimator import estimator_of
 from channelfm.learned.recipe import DiffusionModel, OneShotModel
 from channelfm.models.denoiser import Denoiser
@@ -168,3 +169,19 @@ def test_a_network_in_training_stays_in_training_and_shares_its_weights(method, 
     torch.nn.init.normal_(network.project.weight, std=0.2)  # as a step of training changes it
     assert not np.array_equal(model.predict(task.observed, task.mask), before)
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("name", packaged_models())
+def test_features_of_packaged_models(name, wave_sequences):
+    model = load_model(name)
+    given = wave_sequences(2) if isinstance(model, SequenceEstimator) else channels(2)
+    if name in ("wavefield-small", "linear-mixture"):
+        with pytest.raises(InputError, match="has no tokens"):
+            model.embed(given)
+        return
+    tokens, pooled = model.embed(given)
+    assert tokens.dtype == np.float32
+    assert tokens.shape[0] == 2
+    assert pooled.shape == (2, tokens.shape[2])
+    assert tokens.std() > 0
+    np.testing.assert_array_equal(model.embed(given)[0], tokens)

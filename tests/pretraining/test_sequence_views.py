@@ -215,7 +215,7 @@ def test_a_finished_mixture_asks_its_candidates_no_more(wave_sequences, mixture_
 
     monkeypatch.setattr(views, "_predicted", refuse)
     assert pretrain_from(recipe, views.MixtureSource(recipe, sequences), NOTHING, tmp_path / "run") == first
-    assert len(sent.predicted.target) == len(sent) == 16
+    assert len(sent.predicted[2]) == len(sent) == 16
 
 
 def test_a_mixture_of_unknown_candidates(wave_sequences, mixture_recipe, tmp_path):

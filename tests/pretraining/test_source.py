@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from channelfm.channels.compact import expand
 from channelfm.errors import InputError
-from channelfm.pretraining.source import ArraySource, PathSource, SourceRecipe, View
+from channelfm.pretraining.recipe import SourceRecipe
+from channelfm.pretraining.source import ArraySource, PathSource, View
 
 CPU = torch.device("cpu")
 SIDE = 16

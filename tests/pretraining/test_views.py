@@ -9,7 +9,8 @@ import torch
 from channelfm.errors import InputError
 from channelfm.pretraining import feed as feed_module
 from channelfm.pretraining.feed import feed, prepare
-from channelfm.pretraining.source import ArraySource, PathSource, SourceRecipe
+from channelfm.pretraining.recipe import SourceRecipe
+from channelfm.pretraining.source import ArraySource, PathSource
 from channelfm.pretraining.views import draw_examples, draw_mask, draw_size, in_frame, sample_weights
 
 CPU = torch.device("cpu")
