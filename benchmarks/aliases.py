@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from channelfm.baselines import BASELINES
+from channelfm.baselines.off_grid import OffGrid
 from channelfm.baselines.wave_frame import WaveFrame
 from channelfm.benchmarking.recipe import KeepRecipe, SetRecipe
 from channelfm.benchmarking.sets import load_set
@@ -66,7 +67,7 @@ def _combs(links: dict[str, Blocks]) -> dict[str, dict[str, float]]:
         "wave frame, no alias known": lambda case: _without_aliases(WaveFrame(), case),
         "one wave over its aliases": lambda case: WaveFrame(waves=1).estimate(case.observation),
         "wave frame": lambda case: WaveFrame().estimate(case.observation),
-        "off-grid": lambda case: BASELINES["off-grid"]().estimate(case.observation),
+        "off-grid": lambda case: OffGrid().estimate(case.observation),
     }
     summary = {}
     for name, blocks in links.items():

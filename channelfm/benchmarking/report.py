@@ -34,6 +34,7 @@ from channelfm.benchmarking.tables import (
     Column,
     Palette,
     columns_of,
+    complete,
     distinct,
     group_table,
     number_tables,
@@ -102,7 +103,7 @@ def _head(
     for name in distinct(row["set"] for row in rows):
         label = typical(of_set(rows, name))["label"]
         own = [row for row in of_set(whole(rows), name) if row["label"] == label]
-        best = (max if column.more else min)(own, key=lambda row: number(row, column.key))
+        best = (max if column.more else min)(complete(own), key=lambda row: number(row, column.key))
         told = f"{column.form(number(best, column.key))} {column.unit}".strip()
         facts += [
             (f"measured, {name}", str(max(row["samples"] for row in own))),

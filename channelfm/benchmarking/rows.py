@@ -182,10 +182,11 @@ class Comparison:
         return [first - second, *_interval(one - two), float(better.mean())]
 
     def best(self, measure: Measure, rows: Sequence[Scored], members: Integers) -> Scored | None:
-        """The best of some rows, each over those units that it has."""
-        there = [(row, members[members < row.units]) for row in rows]
-        told = {row.name: self._number(measure, row, own)[0] for row, own in there if len(own)}
-        ranked = sorted((row for row in rows if row.name in told), key=lambda row: told[row.name])
+        """The best over some units of those rows that have them all or, where none has, over what each has of them."""
+        there = [row for row in rows if (members < row.units).all()]
+        there = there or [row for row in rows if (members < row.units).any()]
+        told = {row.name: self._number(measure, row, members[members < row.units])[0] for row in there}
+        ranked = sorted(there, key=lambda row: told[row.name])
         return None if not ranked else ranked[-1 if measure.more else 0]
 
     def _number(self, measure: Measure, row: Scored, members: Integers) -> tuple[float, Float]:

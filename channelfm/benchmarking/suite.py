@@ -163,7 +163,7 @@ def _rows(part: Part, case: Any, entries: Sequence[Entry], folder: Path) -> list
             members = np.flatnonzero(belongs[: cell.units])
             if not len(members):
                 continue
-            best = comparison.best(measures[0], others, np.flatnonzero(belongs))
+            best = comparison.best(measures[0], others, members)
             rivals = {TRIVIAL: scored.get(task.trivial), CLASSICAL: best, BOUND: bound}
             fixed = {
                 "estimator": entry.name,

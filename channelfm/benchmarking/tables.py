@@ -120,6 +120,12 @@ def of_set(rows: Iterable[Row], name: str) -> list[Row]:
     return [row for row in rows if row["set"] == name]
 
 
+def complete(rows: Sequence[Row]) -> list[Row]:
+    """Those of some rows that are over the most units: what a time budget has cut short wins nothing."""
+    most = max((row["samples"] for row in rows), default=0)
+    return [row for row in rows if row["samples"] == most]
+
+
 def number_tables(rows: Sequence[Row], columns: Sequence[Column], palette: Palette) -> str:
     """For each set: estimators by cases, one table for each measure."""
     parts = []
@@ -140,7 +146,7 @@ def _table(rows: Sequence[Row], view: View, palette: Palette) -> str:
     names = distinct(row["estimator"] for row in rows)
     best = {}
     for _, label, column in view.columns:
-        told = [number(cells[name, label], column.key) for name in names if (name, label) in cells]
+        told = [number(row, column.key) for row in complete([row for row in rows if row["label"] == label])]
         best[label, column] = (max if column.more else min)(told)
     lines = []
     for name in names:
@@ -275,7 +281,7 @@ def winner_table(rows: Sequence[Row], base: str, columns: Sequence[Column], pale
 def _winner(rows: Sequence[Row], column: Column, palette: Palette) -> str:
     if not rows:
         return "<td></td>"
-    ranked = sorted(rows, key=lambda row: number(row, column.key), reverse=column.more)
+    ranked = sorted(complete(rows), key=lambda row: number(row, column.key), reverse=column.more)
     first = ranked[0]
     other = next((row for row in ranked if (row["params"] > 0) != (first["params"] > 0)), None)
     rival = other or (ranked[1] if len(ranked) > 1 else None)

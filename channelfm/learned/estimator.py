@@ -108,8 +108,8 @@ class NetworkEstimator(ChannelEstimator):
         observation.check()
         self.check_spacing(observation.grid.array.spacing_wavelengths)
         _, *size = observation.grid.shape
+        seen = fold_frequency(observation.mask.reshape(-1, *size))  # refuses what are no single entries
         partial = fold_frequency(observation.values.reshape(-1, *size))
-        seen = fold_frequency(observation.mask.reshape(-1, *size))
         if not seen.any(axis=(1, 2)).all():
             raise InputError("the mask hides every antenna at some frequency: observe at least one at each")
         return partial, seen
