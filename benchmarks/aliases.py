@@ -22,9 +22,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from channelfm.benchmark.links import load_links
 from channelfm.benchmark.recipe import KeepRecipe, SetRecipe
-from channelfm.tasks.predictor import Predictor
 from numpy.typing import NDArray
 from torch import Tensor
 
