@@ -22,7 +22,6 @@ from unittest import mock
 
 import numpy as np
 import torch
-from channelfm.benchmark.recipe import KeepRecipe, SetRecipe
 from numpy.typing import NDArray
 from torch import Tensor
 

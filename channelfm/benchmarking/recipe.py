@@ -50,8 +50,8 @@ class SetRecipe(DataRecipe):
     """One set of links, or of sequences where the task asks for them.
 
     ``scene``: of one scene alone. Of single links, ``keep`` chooses some, and ``array`` are rows and columns of the
-    sub-array about the centre that is measured instead of the whole one, for data sets that store paths. ``learn_from``:
-    the data set, a folder or the name of a packaged one, whose split "train" teaches who learns; null: the set's own.
+    sub-array about the centre that is measured instead of the whole one, for data sets that store paths. Who learns is
+    taught by the split "train" of ``learn_from``, a folder or the name of a packaged one,; null: of the set's own data set.
     """
 
     scene: str | None = None

@@ -25,8 +25,8 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class MeasuredSet:
-    """One set: its ``settings``, the ``dataset`` that it is of, the ``teacher`` whose train split teaches who learns, and
-    its ``blocks``, single links or sequences of so many ``frames``.
+    """One set: its ``settings``, the ``dataset`` that it is of, the ``teacher``, whose train split is for those who
+    learn, and its ``blocks``, single links or sequences of so many ``frames``.
 
     ``left_out``: snapshots of the split that no path reaches, or sequences with such a frame. ``identity``: a hash of
     data, choice and channels.

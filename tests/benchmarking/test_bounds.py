@@ -11,7 +11,7 @@ from channelfm.datasets.blocks import unlabelled
 from channelfm.observation import Grid
 from channelfm.tasks import Extrapolation, HybridEstimation, LineOfSight
 from channelfm.waves.bounds import SphericalWaves
-from channelfm.waves.spherical import wave_of
+from channelfm.waves.geometry import wave_of
 
 NOISY, CLEAN = Extrapolation(snr_db=(20.0,)), Extrapolation()
 

@@ -21,7 +21,9 @@ def test_all_of_a_kind_by_one_word():
     assert {entry.word for entry in entries} == {"classical"}
     assert not any(entry.parameters for entry in entries)
     assert {entry.name for entry in entries if entry.learns} >= {"lmmse", "lmmse-canonical"}
-    assert find_entries(["classical", "zero-filling"])[0].word is None  # named itself, it is told why it cannot answer
+    named = {entry.name: entry.word for entry in find_entries(["classical", "zero-filling"])}
+    assert named["zero-filling"] is None  # named itself, it is told why it cannot answer
+    assert named["majority"] == "classical"
 
 
 def test_packaged_models_by_one_word(monkeypatch):

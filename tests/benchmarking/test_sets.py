@@ -24,7 +24,7 @@ def test_all_links_of_a_split_with_their_labels(tiny_dataset):
     assert links.left_out + len(reached) == len(whole) == 12
     assert links.scenes == ("first", "second")
     assert np.array_equal(
-        links.blocks.path_count, np.concatenate([p.path_count for _, p in tiny_dataset.paths("test")])[reached]
+        links.blocks.labels.path_count, np.concatenate([p.path_count for _, p in tiny_dataset.paths("test")])[reached]
     )
 
 
@@ -53,10 +53,10 @@ def test_at_most_so_many_evenly_spaced_and_no_more_are_read(tiny_dataset, monkey
 
 def test_links_are_kept_by_sight_paths_and_scene(tiny_dataset):
     everything = links_of(tiny_dataset)
-    most = int(everything.blocks.path_count.max())
+    most = int(everything.blocks.labels.path_count.max())
     richest = links_of(tiny_dataset, keep={"more_paths_than": most - 1})
-    assert (richest.blocks.path_count == most).all()
-    assert len(richest.blocks) == (everything.blocks.path_count == most).sum()
+    assert (richest.blocks.labels.path_count == most).all()
+    assert len(richest.blocks) == (everything.blocks.labels.path_count == most).sum()
     seen = links_of(tiny_dataset, keep={"line_of_sight": True})
     assert seen.blocks.labels.line_of_sight.all()
     assert len(seen.blocks) == everything.blocks.labels.line_of_sight.sum()
@@ -81,7 +81,7 @@ def test_groups_part_the_links(tiny_dataset):
         assert sum(groups.get(name, 0) for name in pair) == len(blocks)
     assert sum(size for name, size in groups.items() if "-" in name) == len(blocks)
     assert all(groups.values())
-    unknown = dataclasses.replace(blocks, path_count=None)
+    unknown = dataclasses.replace(blocks, labels=dataclasses.replace(blocks.labels, path_count=None))
     assert set(link_groups(unknown)) <= {"near", "far", "los", "nlos"}
 
 
@@ -114,7 +114,7 @@ def test_sequences_are_the_snapshots_of_users_in_order(tiny_dataset):
     first = np.flatnonzero((test.positions_m == found.blocks.labels.positions_m[0]).all(axis=1))[0]
     assert np.array_equal(found.blocks.channel[0], test.grid[first : first + 2])
     assert found.blocks.grid.times_s == pytest.approx(test.times_s[first : first + 2] - test.times_s[first])
-    assert found.blocks.path_count is not None
+    assert found.blocks.labels.path_count is not None
     assert len(set(found.blocks.tracks)) == len(found.blocks)
 
 
@@ -133,13 +133,14 @@ def test_bad_sets_are_refused(tiny_dataset, changes, words):
         links_of(tiny_dataset, **changes)
 
 
-def test_stored_responses_have_no_paths_to_choose_by(tmp_path, tiny_dataset):
+def test_stored_responses_are_chosen_by_their_paths_and_have_no_sub_array(tmp_path, tiny_dataset):
     recipe = yaml.safe_load((tiny_dataset.folder.parent / "tiny.yaml").read_text())
     recipe |= {"channel": {"storage": "complex64"}, "scenes": recipe["scenes"][:1]}
     recipe["array"] = {"rows": 2, "cols": 2}
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump(recipe))
     plain = generate(tmp_path / "plain.yaml", tmp_path / "plain", progress=False, workforce=Workforce(processes=1))
-    assert links_of(plain).blocks.path_count is None
-    for changes in ({"array": (2, 1)}, {"keep": {"more_paths_than": 1}}):
-        with pytest.raises(InputError, match=r"storage=paths"):
-            links_of(plain, **changes)
+    counts = links_of(plain, keep={"more_paths_than": 1}).blocks.labels.path_count
+    assert 0 < len(counts) < len(links_of(plain).blocks)
+    assert counts.min() > 1
+    with pytest.raises(InputError, match=r"storage=paths"):
+        links_of(plain, array=(2, 1))
