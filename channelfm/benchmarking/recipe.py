@@ -51,7 +51,7 @@ class SetRecipe(DataRecipe):
 
     ``scene``: of one scene alone. Of single links, ``keep`` chooses some, and ``array`` are rows and columns of the
     sub-array about the centre that is measured instead of the whole one, for data sets that store paths. Who learns is
-    taught by the split "train" of ``learn_from``, a folder or the name of a packaged one,; null: of the set's own data set.
+    taught by the split "train" of ``learn_from``, a folder or the name of a packaged data set; null: of its own.
     """
 
     scene: str | None = None
