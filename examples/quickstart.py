@@ -12,5 +12,5 @@ paths = cfm.trace(scene, flight, bs, max_depth=3)  # near field exact per elemen
 h = bs.to_grid(cfm.synthesize(paths, bs))[paths.has_path]  # complex64 [snapshot, row, column, frequency]
 
 mask = random_mask(np.random.default_rng(0), len(h), bs.rows, bs.cols, ratio=0.9)  # True = observed
-h_hat = BASELINES["off-grid"]().predict(h * mask, mask, bs.spacing_wavelengths)  # any Predictor, network or classical
+h_hat = BASELINES["off-grid"]().predict(h * mask, mask, bs.spacing_wavelengths)  # any estimator, network or classical
 print(f"median NMSE with 10 % of the antennas: {10 * np.log10(np.median(nmse(h_hat, h))):.1f} dB")

@@ -33,15 +33,17 @@ def _table(results: Results, name: str, first: View, second: View, part: slice) 
     shown = {row["label"] for row in rows} & {label for _, label, _ in first.columns[part]}
     cells = {(row["estimator"], row["label"]): row for row in rows if row["label"] in shown}
     count = max(row["samples"] for row in cells.values())
-    table = Table(title=f"{name}, {count} measured: {escape(first.title)} / {escape(second.title)}")
+    about, colon, _ = first.title.rpartition(": ")  # the case, where a table has but one
+    titles = f"{first.title} / {second.title.removeprefix(about + colon)}"
+    table = Table(title=f"{name}, {count} measured: {escape(titles)}")
     table.add_column("estimator", no_wrap=True)
     for heading in (*(heading for heading, _, _ in first.columns[part]), "ms"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for estimator in distinct(estimator for estimator, _ in cells):
         own = [row for (known, _), row in cells.items() if known == estimator]
         texts = []
         for (_, label, one), (_, _, two) in zip(first.columns[part], second.columns[part], strict=True):
             row = cells.get((estimator, label))
-            texts.append("" if row is None else " / ".join(one_.form(number(row, one_.key)) for one_ in (one, two)))
+            texts.append("" if row is None else "/".join(one_.form(number(row, one_.key)) for one_ in (one, two)))
         table.add_row(estimator, *texts, f"{max(row['latency_ms'] for row in own):.3g}")
     return table

@@ -50,10 +50,12 @@ class SetRecipe(DataRecipe):
     """One set of links, or of sequences where the task asks for them.
 
     ``scene``: of one scene alone. Of single links, ``keep`` chooses some, and ``array`` are rows and columns of the
-    sub-array about the centre that is measured instead of the whole one, for data sets that store paths.
+    sub-array about the centre that is measured instead of the whole one, for data sets that store paths. Who learns is
+    taught by the split "train" of ``learn_from``, a folder or the name of a packaged data set; null: of its own.
     """
 
     scene: str | None = None
+    learn_from: str | None = None
     keep: KeepRecipe = KeepRecipe()
     array: tuple[Count, Count] | None = None
 

@@ -25,8 +25,8 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class MeasuredSet:
-    """One set: its ``settings``, the ``dataset`` that it is of, and its ``blocks``, single links or sequences of so
-    many ``frames``.
+    """One set: its ``settings``, the ``dataset`` that it is of, the ``teacher``, whose train split is for those who
+    learn, and its ``blocks``, single links or sequences of so many ``frames``.
 
     ``left_out``: snapshots of the split that no path reaches, or sequences with such a frame. ``identity``: a hash of
     data, choice and channels.
@@ -34,6 +34,7 @@ class MeasuredSet:
 
     settings: SetRecipe
     dataset: Dataset
+    teacher: Dataset
     blocks: Blocks
     frames: int | None
     left_out: int
@@ -59,15 +60,15 @@ class MeasuredSet:
 
     def training(self, most: int) -> Blocks:
         """Up to ``most`` links or sequences of the train split, evenly spaced over it; InputError where it has none."""
-        if "train" not in self.dataset.splits:
+        if "train" not in self.teacher.splits:
             raise InputError("it learns, and the data set has no link of split 'train'")
         if self.frames is not None:
-            blocks, _ = sequence_blocks(self.dataset, "train", self.frames)
+            blocks, _ = sequence_blocks(self.teacher, "train", self.frames)
             return blocks.select(spread(np.arange(len(blocks)), most))
-        numbers = spread(np.flatnonzero(self.dataset.labels("train").has_path), most)
+        numbers = spread(np.flatnonzero(self.teacher.labels("train").has_path), most)
         if not len(numbers):
             raise InputError("it learns, and no link of split 'train' has a path")
-        blocks = link_blocks(self.dataset, "train", numbers, self.settings.array)
+        blocks = link_blocks(self.teacher, "train", numbers, self.settings.array)
         return blocks.select(np.any(blocks.channel != 0, axis=(1, 2, 3, 4)))
 
 
@@ -89,7 +90,9 @@ def load_set(settings: SetRecipe, frames: int | None, most: int, progress: bool 
         blocks, left_out = sequence_blocks(dataset, settings.split, frames, settings.scene)
         numbers = spread(np.arange(len(blocks)), most)
         blocks = blocks.select(numbers)
-    return MeasuredSet(settings, dataset, blocks, frames, left_out, _identity(settings, dataset, blocks))
+    teacher = dataset if settings.learn_from is None else open_dataset(settings.learn_from)
+    identity = _identity(settings, (dataset, teacher), blocks)
+    return MeasuredSet(settings, dataset, teacher, blocks, frames, left_out, identity)
 
 
 def open_set(settings: DataRecipe, progress: bool = True) -> Dataset:
@@ -128,10 +131,11 @@ def describe_array(array: UPA) -> str:
     return f"{array.rows} x {array.cols} at {array.carrier_hz / 1e9:g} GHz"
 
 
-def _identity(settings: SetRecipe, dataset: Dataset, blocks: Blocks) -> str:
+def _identity(settings: SetRecipe, datasets: tuple[Dataset, Dataset], blocks: Blocks) -> str:
     """SHA-256 over the recipe of a set, except for what only names it and where its files lie, and its channels."""
-    choice = settings.model_dump_json(exclude={"name", "dataset", "data_recipe"})
-    digest = hashlib.sha256(f"{dataset.manifest.content_hash()}{choice}{blocks.channel.shape}".encode())
+    choice = settings.model_dump_json(exclude={"name", "dataset", "data_recipe", "learn_from"})
+    hashes = "".join(dataset.manifest.content_hash() for dataset in datasets)
+    digest = hashlib.sha256(f"{hashes}{choice}{blocks.channel.shape}".encode())
     digest.update(np.ascontiguousarray(blocks.channel).tobytes())
     return digest.hexdigest()
 

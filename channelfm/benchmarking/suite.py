@@ -130,7 +130,7 @@ def _notes(parts: Sequence[Part], entries: Sequence[Entry], reasons: Mapping[str
     """Notes on what could not be measured: why, but for those of a word that answer nowhere, which are no estimators
     for this task."""
     measured = {name for part in parts for _, name in part.cells}
-    taught = all("train" in part.measured.dataset.splits for part in parts)
+    taught = all("train" in part.measured.teacher.splits for part in parts)
     asked = [entry for entry in entries if entry.word and (taught or not entry.learns)]
     foreign = [entry for entry in asked if entry.name not in measured] if measured else []
     notes = []
