@@ -76,7 +76,7 @@ class Task(Recipe, ABC):
         return {"all": np.ones(len(examples), np.bool_)}
 
     def bound(self, examples: Examples, waves: SphericalWaves) -> Float | None:
-        """What no unbiased estimator can beat, in the unit of the first measure's values, float64 [unit]; ``waves`` are
+        """What an estimator can hope for, in the unit of the first measure's values, float64 [unit]; ``waves`` are
         those that the channels consist of. None where the task, or this case of it, has no bound."""
         return None
 

@@ -15,7 +15,7 @@ from channelfm.metrics import nmse
 from channelfm.observation import Bool, Float
 from channelfm.tasks.base import Measure, Task, decibels, link_groups, median_decibels
 from channelfm.tasks.observing import Count, Decibels, Pilots, pilots
-from channelfm.waves.bounds import SphericalWaves, field_bound
+from channelfm.waves.bounds import SphericalWaves, best_order_bound
 
 
 class HybridEstimation(Task):
@@ -54,6 +54,7 @@ class HybridEstimation(Task):
         return super().groups(examples) | link_groups(examples.blocks)
 
     def bound(self, examples: Examples, waves: SphericalWaves) -> Float | None:
-        """See :class:`Task`: the Cramer-Rao bound of all waves together; none for clean pilots."""
+        """See :class:`Task`: the Cramer-Rao bound of as many of the strongest waves, all
+        together, as are worth it; none for clean pilots."""
         noise = examples.observation.noise
-        return None if noise is None or not noise.all() else field_bound(waves, examples.observation)
+        return None if noise is None or not noise.all() else best_order_bound(waves, examples.observation)

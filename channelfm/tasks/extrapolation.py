@@ -24,7 +24,7 @@ from channelfm.tasks.base import (
     median_decibels,
 )
 from channelfm.tasks.observing import Decibels, MaskRecipe, Partial, partial
-from channelfm.waves.bounds import SphericalWaves, field_bound
+from channelfm.waves.bounds import SphericalWaves, best_order_bound
 
 
 class Extrapolation(Task):
@@ -88,6 +88,7 @@ class Extrapolation(Task):
         return super().groups(examples) | link_groups(examples.blocks)
 
     def bound(self, examples: Examples, waves: SphericalWaves) -> Float | None:
-        """See :class:`Task`: the Cramer-Rao bound of all waves together; none for clean observations."""
+        """See :class:`Task`: the Cramer-Rao bound of as many of the strongest waves, all
+        together, as are worth it; none for clean observations."""
         noise = examples.observation.noise
-        return None if noise is None or not noise.all() else field_bound(waves, examples.observation)
+        return None if noise is None or not noise.all() else best_order_bound(waves, examples.observation)

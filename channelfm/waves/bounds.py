@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,51 @@ def field_bound(waves: SphericalWaves, observation: Observation) -> Float:
 
     Raises InputError for several frames or frequencies, where the noise is not told, and for waves of other links.
     """
+    return np.array([products.bound(products.waves) for products in _all_products(waves, observation)])
+
+
+def best_order_bound(waves: SphericalWaves, observation: Observation) -> Float:
+    """:func:`field_bound` where the number of waves is chosen as well as can be, NMSE (linear) float64 [N].
+
+    Waves far below the noise cost an unbiased estimator more than they are worth; one that leaves them out is biased by
+    their energy and may be better. So this is the least, over how many of the strongest waves are estimated, of their
+    bound and of the energy of the others together, which only an oracle reaches: it knows the number. Raises as
+    :func:`field_bound` does.
+    """
+    return np.array(
+        [
+            min(products.bound(count) + products.left[count] for count in range(products.waves + 1))
+            for products in _all_products(waves, observation)
+        ]
+    )
+
+
+class _Products(NamedTuple):
+    """Of one link: ``noise`` power, ``energy`` of its field, number of ``waves`` L, and products Re(J^H J) of the
+    derivatives, as they are ``seen`` and over the whole ``field``, float64 [P, P]: real, then imaginary parts of gains,
+    then the sources' parameters, wave by wave, the strongest wave first. ``left`` float64 [L + 1]: share of the energy
+    in what the 0, 1, ... strongest waves leave."""
+
+    noise: float
+    energy: float
+    waves: int
+    seen: Float
+    field: Float
+    left: Float
+
+    def bound(self, count: int) -> float:
+        """The bound on the sum of so many of the strongest waves, where there are no others, over the energy of all."""
+        if not self.noise or not count:
+            return 0.0
+        first, each = 2 * self.waves, len(self.seen) // self.waves - 2
+        kept = np.r_[0:count, self.waves : self.waves + count, first : first + each * count]
+        return (
+            self.noise / 2 * _least_error(*(part[np.ix_(kept, kept)] for part in (self.seen, self.field))) / self.energy
+        )
+
+
+def _all_products(waves: SphericalWaves, observation: Observation) -> Iterator[_Products]:
+    """Of every link in turn."""
     frames, rows, cols, frequencies = observation.grid.shape
     if frames * frequencies != 1:
         raise InputError(f"bound of {frames} frames and {frequencies} frequencies: it is known for one of each")
@@ -50,17 +96,23 @@ def field_bound(waves: SphericalWaves, observation: Observation) -> Float:
     if len(waves.gains) != len(observation):
         raise InputError(f"waves of {len(waves.gains)} links for an observation of {len(observation)}")
     spacing = observation.grid.array.spacing_wavelengths
-    bounds = np.empty(len(observation))
     for link, noise in enumerate(observation.noise):
-        there = waves.gains[link] != 0
+        there = np.argsort(-np.abs(waves.gains[link]), kind="stable")[: np.count_nonzero(waves.gains[link])]
         sources, gains = waves.sources[link][there], waves.gains[link][there]
         derivative = _derivatives(sources, gains, rows, cols, spacing)
         operator = observation.operator.select(slice(link, link + 1))
         seen = operator.forward(derivative.reshape(1, 1, rows, cols, -1).astype(np.complex64))
-        energy = np.sum(np.abs(derivative[:, : len(gains)] @ gains) ** 2)
-        error = _least_error(_products(seen.reshape(-1, seen.shape[-1]), len(gains)), _products(derivative, len(gains)))
-        bounds[link] = noise / 2 * error / energy if noise else 0.0
-    return bounds
+        parts = derivative[:, : len(gains)] * gains
+        sums = np.cumsum(np.concatenate([np.zeros((len(parts), 1)), parts], axis=1), axis=1)
+        energies = np.sum(np.abs(sums[:, -1:] - sums) ** 2, axis=0)
+        yield _Products(
+            float(noise),
+            float(energies[0]),
+            len(gains),
+            _products(seen.reshape(-1, seen.shape[-1]), len(gains)),
+            _products(derivative, len(gains)),
+            energies / energies[0],
+        )
 
 
 def _derivatives(sources: Float, gains: Complex128, rows: int, cols: int, spacing: float) -> Complex128:

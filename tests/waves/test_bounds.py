@@ -11,7 +11,7 @@ from channelfm.baselines.bounds import spherical_wave_bound
 from channelfm.baselines.off_grid import fitted_waves
 from channelfm.errors import InputError
 from channelfm.observation import Combined, Entries, Grid, Observation, RandomlyCombined, observe
-from channelfm.waves.bounds import SphericalWaves, field_bound
+from channelfm.waves.bounds import SphericalWaves, best_order_bound, field_bound
 from channelfm.waves.fit import GainBasis, Waves, refine
 from channelfm.waves.gathered import Gathered
 from channelfm.waves.geometry import coordinates, path_and_slope, waves_at
@@ -134,6 +134,24 @@ def test_waves_that_nothing_tells_apart_count_once_and_what_is_not_seen_is_infin
     few = np.zeros((1, 1, 12, 12, 1), bool)
     few[0, 0, :2, 0] = True
     assert field_bound(single, seen(Entries(few), 12, 12))[0] == np.inf
+
+
+def test_waves_below_the_noise_are_left_out_and_cost_their_energy():
+    strong, weak = (0.3, 0.1, 0.002, 1.0), (-0.5, -0.4, 0.001, 1e-4)
+    both, alone = waves_of(weak, strong), waves_of(strong)
+    observation = seen(EVERYTHING, 8, 8)
+    energy = np.sum(np.abs(field_of(both, 8, 8)) ** 2)
+    left = np.sum(np.abs(field_of(waves_of(weak), 8, 8)) ** 2) / energy
+    alike = np.sum(np.abs(field_of(alone, 8, 8)) ** 2) / energy
+    found = best_order_bound(both, observation)
+    assert found == pytest.approx(field_bound(alone, observation) * alike + left, rel=1e-6)
+    assert found < 0.6 * field_bound(both, observation)
+
+
+def test_waves_above_the_noise_all_count():
+    waves = waves_of((0.3, 0.1, 0.002, 1.0), (-0.5, -0.4, 0.001, 0.7))
+    observation = seen(EVERYTHING, 8, 8, noise=1e-4)
+    assert best_order_bound(waves, observation) == pytest.approx(field_bound(waves, observation))
 
 
 def test_what_has_no_bound_is_refused():
