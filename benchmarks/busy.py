@@ -25,20 +25,21 @@ from typing import NamedTuple
 
 import numpy as np
 import psutil
-from channelfm.tasks.predictor import LearningPredictor
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES
 from channelfm.config import load_recipe
+from channelfm.estimator import Examples, Learns
 from channelfm.pretraining.feed import prepare
 from channelfm.pretraining.learner import Learner
 from channelfm.pretraining.objectives import OBJECTIVES, fresh_networks
 from channelfm.pretraining.recipe import PretrainRecipe
 from channelfm.pretraining.source import ArraySource
 from channelfm.processes import SHARING, cores
-from channelfm.tasks.extrapolation import examples
+from channelfm.tasks import Extrapolation
+from channelfm.tasks.observing import Partial
 
 SIDE = 32  # antennas of an array's row and column
 LINKS, SEQUENCES = 120, 48
@@ -116,12 +117,12 @@ def trainer() -> Callable[[int], None]:
 
 
 def reconstruct(name: str, count: int) -> None:
-    """Links with nine tenths of their antennas hidden, by a classical predictor, which learns first if it has to."""
-    predictor = BASELINES[name](spacing_wavelengths=0.5)
-    if isinstance(predictor, LearningPredictor):
-        predictor.learn(channels(4 * count, 1))
-    task = examples(channels(count, 2), 0.9)
-    predictor.predict(task.observed, task.mask)
+    """Links with nine tenths of their antennas hidden, by a classical estimator, which learns first if it has to."""
+    estimator = BASELINES[name]()
+    if isinstance(estimator, Learns):
+        estimator.learn(Examples.of_channels(channels(4 * count, 1)))
+    links = Examples.of_channels(channels(count, 2)).blocks
+    estimator.estimate(Extrapolation().examples(links, Partial(), 0).observation)
 
 
 def predict(count: int) -> None:

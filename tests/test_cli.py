@@ -113,7 +113,7 @@ def test_pretrain_then_info_then_benchmark(channelfm, small_recipe, tmp_path):
     assert re.search(r"zero-filling\W+-?\d", measured.output)
     assert (tmp_path / "out/report.html").is_file()
     written = json.loads((tmp_path / "out/results.json").read_text())
-    whole = [row["predictor"] for row in written["rows"] if row["group"] == "all"]
+    whole = [row["estimator"] for row in written["rows"] if row["group"] == "all"]
     assert whole == ["zero-filling", "cddim-canonical", "same"]
     assert json.loads(rows.read_text()) == written
     assert_one_line(channelfm("pretrain", "pretrain-cddim-demo", "--data", "none", "--out", model), "none")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from channelfm.arrays import UPA, spherical_wave
 from channelfm.baselines import BASELINES, classical
-from channelfm.checkpoints import load_model, packaged_models, predicts_sequences
+from channelfm.checkpoints import checkpoint_folder, load_model, packaged_models, read_config
 from channelfm.estimator import Examples, Learns
 from channelfm.observation import (
     STRONGEST,
@@ -38,8 +38,9 @@ CHAINS = RandomlyCombined(0, np.arange(2), 60, 12, 10)
 THROUGH_CHAINS = classical(observation(CHAINS))
 CLASSICAL_FIELDS = classical(observation(Entries(np.ones((1,) * 5, bool))))
 CLASSICAL_SEQUENCES = classical(observation(Entries(FRAMES)))
-FIELDS = [*CLASSICAL_FIELDS, *(name for name in packaged_models() if not predicts_sequences(name))]
-SEQUENCES = [*CLASSICAL_SEQUENCES, *(name for name in packaged_models() if predicts_sequences(name))]
+OF_SEQUENCES = [name for name in packaged_models() if read_config(checkpoint_folder(name)).predictor.of_sequences]
+FIELDS = [*CLASSICAL_FIELDS, *(name for name in packaged_models() if name not in OF_SEQUENCES)]
+SEQUENCES = [*CLASSICAL_SEQUENCES, *OF_SEQUENCES]
 TO_THE_BIT = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 
 
