@@ -26,6 +26,7 @@ from channelfm.estimator import Estimator, Examples, Learns
 from channelfm.waves.bounds import SphericalWaves
 
 FORMAT = 2  # of kept cells; those of another format have other names, and are measured again
+PREFIX = f"{FORMAT}-"
 
 
 @dataclass
@@ -150,10 +151,16 @@ def kept_cell(file: Path) -> Cell | None:
     return None
 
 
+def earlier_cells(folder: Path) -> str | None:
+    """A note on kept cells of another format, which are of no use; None where there are none."""
+    count = sum(not file.name.startswith(PREFIX) for file in folder.glob("*.safetensors"))
+    return f"{count} kept cells in {folder} are of another format: measured anew, delete them" if count else None
+
+
 def cell_file(folder: Path, part: Part, entry: Entry, case: Any) -> Path:
     """Where a cell lies: its name is a hash of all that its numbers depend on."""
     settings = part.settings
-    lesson = [part.measured.dataset.manifest.content_hash(), settings.learn_samples, settings.task.model_dump_json()]
+    lesson = [part.measured.teacher.manifest.content_hash(), settings.learn_samples, settings.task.model_dump_json()]
     known = {
         "format": FORMAT,
         "data": part.measured.identity,
@@ -167,4 +174,4 @@ def cell_file(folder: Path, part: Part, entry: Entry, case: Any) -> Path:
         "time_budget_s": settings.time_budget_s,
     }
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-    return folder / f"{digest[:32]}.safetensors"
+    return folder / f"{PREFIX}{digest[:32]}.safetensors"

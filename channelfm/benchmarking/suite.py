@@ -13,7 +13,7 @@ from typing import Any, TypedDict, cast
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from channelfm.benchmarking.cells import Part, Worker, bound_of
+from channelfm.benchmarking.cells import Part, Worker, bound_of, earlier_cells
 from channelfm.benchmarking.entries import Entry, find_entries
 from channelfm.benchmarking.recipe import BenchmarkRecipe, read_benchmark
 from channelfm.benchmarking.report import report_of
@@ -73,7 +73,9 @@ def run(settings: BenchmarkRecipe, out: Path, progress: bool = True, about: Mapp
         for case in cases:  # nor should a case that is no task on this array cost an hour
             settings.task.examples(part.measured.blocks, case, settings.seeds[0])
     tuned = _tuned(settings, out / "tuned", progress)
+    earlier = earlier_cells(out / "cells")
     notes = _measure(parts, entries, tuned, out / "cells", progress)
+    notes += [] if earlier is None else [earlier]
     measured = [*entries, *tuned]
     rows = [row for part in parts for case in cases for row in _rows(part, case, measured, out / "cells")]
     if not rows:

@@ -176,8 +176,10 @@ def test_an_interrupted_run_goes_on_where_it_stopped(suite_recipe, tmp_path, mon
         suite.benchmark(suite_recipe, tmp_path, progress=False)
     assert len(list((tmp_path / "cells").iterdir())) == 2
     (next((tmp_path / "cells").iterdir())).write_bytes(b"damaged")
+    (tmp_path / "cells" / f"{'0' * 32}.safetensors").write_bytes(b"of format 1")
     results = suite.benchmark(suite_recipe, tmp_path, progress=False)
     assert len(calls) == 3 + 11
+    assert re.search("1 kept cells in .* another format", " ".join(results["notes"]))
     assert [row["nmse_db"] for row in results["rows"]] == [row["nmse_db"] for row in finished[1]["rows"]]
 
 
