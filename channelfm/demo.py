@@ -18,7 +18,7 @@ from pydantic import Field
 
 from channelfm.benchmarking.entries import find_entries
 from channelfm.benchmarking.recipe import BenchmarkRecipe, SetRecipe
-from channelfm.benchmarking.suite import Results
+from channelfm.benchmarking.rows import Results
 from channelfm.benchmarking.suite import run as measure
 from channelfm.config import Recipe, load_recipe
 from channelfm.datasets.dataset import Dataset

@@ -6,8 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from channelfm.benchmarking.rows import number
-from channelfm.benchmarking.suite import Results
+from channelfm.benchmarking.rows import Results, number
 from channelfm.benchmarking.tables import View, columns_of, distinct, of_set, views, whole
 
 CASES_PER_TABLE = 4  # that fit into a terminal of 100 columns

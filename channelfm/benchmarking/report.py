@@ -7,7 +7,6 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
-from typing import TYPE_CHECKING
 
 from channelfm.benchmarking.cells import Part
 from channelfm.benchmarking.content import example_of, flights_of
@@ -27,7 +26,7 @@ from channelfm.benchmarking.figures import (
 )
 from channelfm.benchmarking.page import PAGE, STYLE
 from channelfm.benchmarking.recipe import BenchmarkRecipe
-from channelfm.benchmarking.rows import Row, number
+from channelfm.benchmarking.rows import Results, Row, number
 from channelfm.benchmarking.sets import describe_array, describe_data, describe_storage
 from channelfm.benchmarking.tables import (
     ALL,
@@ -47,21 +46,8 @@ from channelfm.benchmarking.tables import (
     winner_table,
 )
 
-if TYPE_CHECKING:
-    from channelfm.benchmarking.suite import Results
-
 EXTRAPOLATION = "extrapolation"  # the task that has figures of its own
 _SHOWN, _SHOWN_BY_RATIO = 8, 5  # estimators that pictures of one link have room for
-_LEADS = {
-    EXTRAPOLATION: "A base station hears a user with only a part of its antennas. Each method below reconstructs the "
-    "channel at all the others, on positions that no training ever saw.",
-    "prediction": "A base station has heard a moving user for a few milliseconds. Each method below says what the "
-    "channel will be in the next ones.",
-    "hybrid-estimation": "A base station with many antennas and a few radio chains hears pilots as mixtures. Each "
-    "method below says what the channel of every antenna is.",
-    "line-of-sight": "A base station hears a user with only a part of its antennas. Each method below says whether the "
-    "user is seen directly.",
-}
 _NOISE = (
     "Bars and brackets are 95 % intervals over users and scenes: scenes are resampled, then users within them, each "
     "with all its links."
@@ -110,7 +96,7 @@ def _head(
             (f"best {column.title}, {label}", f"{told}, {best['estimator']}"),
         ]
     cards = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-    lead = _LEADS.get(settings.task.kind, "Each method below answers the same observations.")
+    lead = settings.task.question
     return (
         f"<header><p class='kicker'>channelfm &middot; {escape(settings.task.kind)}</p>"
         f"<h1>{escape(settings.name)}</h1><p class='lead'>{lead}</p><dl class='facts'>{cards}</dl></header>"

@@ -61,6 +61,24 @@ class Row(TypedDict):
     against: dict[str, dict[str, Any]]
 
 
+class Results(TypedDict):
+    """Contents of ``results.json``. ``measures``: key, title, unit, more (is better) and at (place on the axis of a
+    curve, or null) of each, the first ranks; ``left_out`` counts what no path reaches, which no row includes; ``data``
+    says for each set which data set was measured; ``notes`` say what else is missing and why."""
+
+    format: int
+    name: str
+    task: dict[str, Any]
+    measures: list[dict[str, Any]]
+    rows: list[Row]
+    scene: str
+    seed: int
+    versions: dict[str, str]
+    left_out: int
+    data: dict[str, str]
+    notes: list[str]
+
+
 def number(row: Row, key: str) -> Any:
     """A column of a row that one of the task's measures has."""
     return cast("Mapping[str, Any]", row)[key]

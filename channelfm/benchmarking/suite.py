@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,7 +17,7 @@ from channelfm.benchmarking.cells import Part, Worker, bound_of, earlier_cells
 from channelfm.benchmarking.entries import Entry, find_entries
 from channelfm.benchmarking.recipe import BenchmarkRecipe, read_benchmark
 from channelfm.benchmarking.report import report_of
-from channelfm.benchmarking.rows import BOUND, CLASSICAL, TRIVIAL, Comparison, Row, Scored, columns
+from channelfm.benchmarking.rows import BOUND, CLASSICAL, TRIVIAL, Comparison, Results, Row, Scored, columns
 from channelfm.benchmarking.sets import describe_data, load_set
 from channelfm.errors import InputError
 from channelfm.files import write_atomically
@@ -25,24 +25,6 @@ from channelfm.observation import check_amplitudes
 
 FORMAT = 2  # of results.json
 _RECORDED = ("channelfm", "numpy", "torch", "sionna-rt", "diffusers", "lightning-fabric")
-
-
-class Results(TypedDict):
-    """Contents of ``results.json``. ``measures``: key, title, unit, more (is better) and at (place on the axis of a
-    curve, or null) of each, the first ranks; ``left_out`` counts what no path reaches, which no row includes; ``data``
-    says for each set which data set was measured; ``notes`` say what else is missing and why."""
-
-    format: int
-    name: str
-    task: dict[str, Any]
-    measures: list[dict[str, Any]]
-    rows: list[Row]
-    scene: str
-    seed: int
-    versions: dict[str, str]
-    left_out: int
-    data: dict[str, str]
-    notes: list[str]
 
 
 def benchmark(

@@ -37,7 +37,8 @@ class Task(Recipe, ABC):
     """Subclasses are recipes of their settings, so that their content names all that numbers depend on.
 
     ``kind`` names the task in recipes and results; ``gives`` what an estimator has to answer
-    (:class:`channelfm.estimator.Estimator`); ``trivial`` the row that everybody has to beat.
+    (:class:`channelfm.estimator.Estimator`); ``trivial`` the row that everybody has to beat;
+    ``question`` what is asked, a sentence or two for reports.
     ``beside``: settings that no case's numbers depend on, since they only list the cases, each of which names its own,
     or group the units.
     """
@@ -45,6 +46,7 @@ class Task(Recipe, ABC):
     kind: str
     gives: ClassVar[str] = CHANNEL
     trivial: ClassVar[str]
+    question: ClassVar[str]
     beside: ClassVar[tuple[str, ...]] = ()
 
     @property

@@ -27,6 +27,10 @@ class HybridEstimation(Task):
     snr_db: tuple[Decibels | None, ...] = Field(default=(10.0,), min_length=1)
 
     trivial: ClassVar[str] = "least-squares"
+    question: ClassVar[str] = (
+        "A base station with many antennas and a few radio chains hears pilots as mixtures. Each method below "
+        "says what the channel of every antenna is."
+    )
     beside: ClassVar[tuple[str, ...]] = ("chains", "slots", "snr_db")
 
     @property

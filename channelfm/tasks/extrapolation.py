@@ -35,6 +35,10 @@ class Extrapolation(Task):
     snr_db: tuple[Decibels | None, ...] = Field(default=(None,), min_length=1)
 
     trivial: ClassVar[str] = "zero-filling"
+    question: ClassVar[str] = (
+        "A base station hears a user with only a part of its antennas. Each method below reconstructs the "
+        "channel at all the others, on positions that no training ever saw."
+    )
     beside: ClassVar[tuple[str, ...]] = ("masks", "snr_db")
 
     @field_validator("masks")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,11 @@ class LineOfSight(Detection):
     """Is there a direct path? It is far stronger than all others together, which reflected ones seldom are."""
 
     kind: Literal["line-of-sight"] = "line-of-sight"
+
+    question: ClassVar[str] = (
+        "A base station hears a user with a few noisy antennas. Each method below says whether the user is "
+        "seen directly."
+    )
 
     def truth(self, labels: Channels) -> Bool:
         """See :class:`Detection`."""

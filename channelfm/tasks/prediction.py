@@ -53,6 +53,10 @@ class Prediction(Task):
     alignment: Literal["observed", "clean"] = "observed"
 
     trivial: ClassVar[str] = "sample-and-hold"
+    question: ClassVar[str] = (
+        "A base station has heard a moving user for a few milliseconds. Each method below says what the "
+        "channel will be in the next ones."
+    )
     beside: ClassVar[tuple[str, ...]] = ("snr_db", "combs", "speed_bins")
 
     @field_validator("speed_bins")
