@@ -6,6 +6,7 @@ from channelfm.tasks.base import Measure, Task
 from channelfm.tasks.estimation import HybridEstimation
 from channelfm.tasks.extrapolation import Extrapolation
 from channelfm.tasks.line_of_sight import LineOfSight
+from channelfm.tasks.near_field import NearField
 from channelfm.tasks.prediction import Prediction
 
 TASKS: dict[str, type[Task]] = {
@@ -13,6 +14,7 @@ TASKS: dict[str, type[Task]] = {
     "prediction": Prediction,
     "hybrid-estimation": HybridEstimation,
     "line-of-sight": LineOfSight,
+    "near-field": NearField,
 }
 
-__all__ = ["TASKS", "Extrapolation", "HybridEstimation", "LineOfSight", "Measure", "Prediction", "Task"]
+__all__ = ["TASKS", "Extrapolation", "HybridEstimation", "LineOfSight", "Measure", "NearField", "Prediction", "Task"]
