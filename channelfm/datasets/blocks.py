@@ -63,17 +63,6 @@ class Blocks:
         return np.unique(self.scene, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def blocks_of(channels: Channels, array: UPA | None = None, scene: str = "") -> Blocks:
-    """Blocks of single snapshots in memory; ``array``: one of their size at the origin, if not given."""
-    array = array or UPA(
-        channels.rows, channels.cols, channels.carrier_hz, spacing_wavelengths=channels.spacing_wavelengths
-    )
-    labels = dataclasses.replace(channels, response=channels.response[:, :0])
-    return Blocks(
-        channels.grid[:, None], labels, snapshot_grid(channels, array), np.full(len(channels), scene or "scene")
-    )
-
-
 def unlabelled(channel: Complex, grid: Grid) -> Blocks:
     """Blocks of channels [N, *grid.shape] of which nothing else is known: places are NaN, every link is a track."""
     count, array = len(channel), grid.array
