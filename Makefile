@@ -1,9 +1,10 @@
 # `make demo` on a bare machine does everything; the other targets also set themselves up first.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: setup extras demo test lint docs clean help
+.PHONY: setup extras demo test test-slow lint docs clean help
 
 BIN := .venv/bin
+TESTS := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 ARGS ?=
 
 setup: ## make .venv with the locked dependencies and a usable LLVM
@@ -15,8 +16,11 @@ extras: ## as setup, and the optional parts: SUMO, 3GPP channels, places by name
 demo: setup ## street map to reconstructed channels; e.g. make demo ARGS="--osm FILE"
 	$(BIN)/channelfm demo $(ARGS)
 
-test: extras ## the whole test suite with coverage; e.g. make test ARGS="-m 'not slow'"
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --cov=channelfm --cov-report=term $(ARGS)
+test: extras ## all tests but slow ones, in minutes; e.g. make test ARGS="tests/waves"
+	$(TESTS) -m "not slow" $(ARGS)
+
+test-slow: extras ## the slow tests alone
+	$(TESTS) -m slow $(ARGS)
 
 lint: extras ## ruff, mypy --strict, and the import rules of docs/architecture.md
 	$(BIN)/ruff check .
@@ -32,4 +36,4 @@ clean: ## remove caches and built files; keeps .venv, data/ and runs/
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
