@@ -29,6 +29,7 @@ def test_the_dry_run_does_a_little_of_everything(tmp_path):
     assert (tmp_path / "trained" / "checkpoint" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_without_a_device_it_says_so(tmp_path):
     done = subprocess.run(
         ["bash", "scripts/accelerator.sh"],

@@ -89,6 +89,7 @@ def test_generate_then_info(channelfm, small_recipe, tmp_path):
     assert "reused" in again.output
 
 
+@pytest.mark.slow
 def test_pretrain_then_info_then_benchmark(channelfm, small_recipe, tmp_path):
     data, model, bench = tmp_path / "data", tmp_path / "model", tmp_path / "bench.yaml"
     size = ("-s", "array.rows=4", "-s", "array.cols=4", "-s", "flights.0.num_uavs=2")
@@ -264,6 +265,7 @@ def _hear_interrupts():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.slow
 def test_interrupt_then_resume(small_recipe, tmp_path):
     many = ("--workers", "1", "-s", "flights.0.num_uavs=300")
     arguments = command("generate", small_recipe, "--out", tmp_path / "data", *many)
@@ -286,6 +288,7 @@ def test_interrupt_then_resume(small_recipe, tmp_path):
     assert len(times[1]["seconds"]) == 300 - done  # the units that were missing
 
 
+@pytest.mark.slow
 def test_a_terminated_training_leaves_no_process_behind(channelfm, small_recipe, tmp_path):
     data, model = tmp_path / "data", tmp_path / "model"
     size = ("-s", "array.rows=4", "-s", "array.cols=4")

@@ -104,6 +104,7 @@ def test_a_folder_of_maps_serves_every_verb_for_the_time_of_a_command(channelfm,
         assert "--maps" in channelfm(verb, "--help").output
 
 
+@pytest.mark.slow
 def test_a_benchmark_makes_its_data_set_from_such_a_folder(channelfm, recipe, write_map, tmp_path):
     (tmp_path / "mine").mkdir()
     write_map(tmp_path / "mine" / "my-town.osm")

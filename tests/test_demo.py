@@ -59,6 +59,7 @@ def test_zero_filling_loses_what_is_hidden(finished):
     assert rows[0.9]["nmse_db"] == pytest.approx(-0.46, abs=0.3)
 
 
+@pytest.mark.slow
 def test_a_second_run_reuses_everything(finished, street_map, monkeypatch):
     out, results = finished
     monkeypatch.setattr(cells, "measure", lambda *_, **__: pytest.fail("measured again"))
@@ -68,6 +69,7 @@ def test_a_second_run_reuses_everything(finished, street_map, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_other_settings_do_not_disturb_what_is_there(finished, street_map):
     out, _ = finished
     before = {path for path in out.rglob("*") if path.is_file()}
@@ -77,6 +79,7 @@ def test_other_settings_do_not_disturb_what_is_there(finished, street_map):
     assert len(added) == len(EvaluationRecipe().predictors) + 1
 
 
+@pytest.mark.slow
 def test_an_interrupt_in_any_step_resumes(street_map, tmp_path, finished, monkeypatch):
     _, results = finished
     for step in ("generate", "pretrain", "measure"):

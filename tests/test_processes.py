@@ -113,11 +113,13 @@ def long_recipe(tmp_path, write_map):
     return parse_recipe(DatasetRecipe, values, "test")
 
 
+@pytest.mark.slow
 def test_workers_of_a_killed_generation_end(long_recipe, tmp_path):
     process = start(tmp_path, GENERATE, long_recipe.model_dump_json(), tmp_path / "data", "processes")
     assert_all_end(process, tmp_path / "data/shards", 2)
 
 
+@pytest.mark.slow
 def test_dask_workers_of_a_killed_generation_end(long_recipe, tmp_path):
     pytest.importorskip("distributed", reason="needs the extra dask")
     process = start(tmp_path, GENERATE, long_recipe.model_dump_json(), tmp_path / "data", "dask_local")
@@ -129,6 +131,7 @@ def pretraining(**values):
     return PretrainRecipe(steps=10_000_000, batch_size=2, save_every=1, predictor=tiny, accelerator="cpu", **values)
 
 
+@pytest.mark.slow
 def test_workers_of_a_killed_training_end(tmp_path):
     process = start(tmp_path, PRETRAIN, pretraining(workers=2).model_dump_json(), tmp_path / "run")
     assert_all_end(process, tmp_path / "run" / STATE, 2)

@@ -50,6 +50,7 @@ def test_the_verbs_can_be_called():
         assert callable(getattr(cfm.mobility, name))
 
 
+@pytest.mark.slow
 def test_benchmark_stays_a_verb_whatever_was_imported_first():
     run("import channelfm.benchmarking.suite as suite, channelfm; assert channelfm.benchmark is suite.benchmark")
     run("import channelfm as c; verb = c.benchmark; import channelfm.benchmarking.report; assert c.benchmark is verb")

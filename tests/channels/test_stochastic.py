@@ -155,6 +155,7 @@ def test_the_line_of_sight_of_cdl_e_is_a_plane_wave_of_the_tabled_direction(orie
     assert coherence(channels.response[..., 0], plane_wave(array, -towards)).max() < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["umi", "uma"])
 def test_the_line_of_sight_of_a_user_comes_from_its_position(model):
     array = UPA(8, 8, CARRIER, position=(3.0, 4.0, 12.0), orientation_rad=(0.9, 0.1, 0.0), pattern="isotropic")
@@ -191,6 +192,7 @@ def fading(model):
     return channels.response[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["cdl-a", "cdl-b", "cdl-c", "cdl-d", "cdl-e"])
 def test_mean_power_is_one_and_the_delay_spread_the_requested_one(model):
     delay, power = power_delay_profile(fading(model), WIDE)
@@ -209,6 +211,7 @@ def test_models_with_line_of_sight_have_the_k_of_their_table(model):
     assert rician_k(fading(model)) == pytest.approx(powers[0] / powers[1:].sum(), rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "expected_db"), [("cdl-d", 13.3), ("cdl-e", 22.0)])
 def test_the_first_cluster_has_the_k_of_the_standard(model, expected_db):
     """Tables 7.7.1-4 and 7.7.1-5 state 13.3 and 22 dB: the line of sight over the first cluster alone."""
@@ -236,6 +239,7 @@ def test_cross_polar_power_is_below_by_the_ratio_of_the_table():
     assert power[0] / power[1] == pytest.approx(linear(table("cdl-c")["xpr"]), rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed", [3.0, 30.0])
 def test_time_correlation_is_that_of_the_clusters_and_a_random_heading(speed):
     """Over all headings in the plane, a ray of zenith angle z decorrelates as J0(2 pi v t sin(z) / lambda)."""

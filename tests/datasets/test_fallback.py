@@ -69,6 +69,7 @@ def test_without_library_or_backend_the_fallback_is_taken_and_said(caplog):
     assert "\n" not in line
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_sionna")
 def test_the_demo_goes_through_with_an_invented_city(tmp_path, caplog):
     results = run_demo(None, tmp_path, overrides=SMALL_DEMO, progress=False)
@@ -80,6 +81,7 @@ def test_the_demo_goes_through_with_an_invented_city(tmp_path, caplog):
     assert len(list(tmp_path.glob("data-*"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_sionna")
 def test_the_manifest_tells_what_stands_for_what(tmp_path, caplog):
     changes = [f"flights.{number}.{key}" for number in range(6) for key in ("num_uavs=1", "num_steps=2")]
@@ -131,6 +133,7 @@ def test_flights_and_stations_follow_the_fallback():
         parse_recipe(DatasetRecipe, values, "test")
 
 
+@pytest.mark.slow
 def test_the_command_line_makes_it_with_an_import_that_is_blocked(tmp_path):
     block = "import sys; sys.modules.update(dict.fromkeys(('sionna', 'mitsuba', 'drjit'))); import channelfm.cli as c; "
     changes = [f"flights.{number}.num_steps=2" for number in range(6)]

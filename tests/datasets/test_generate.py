@@ -56,6 +56,7 @@ def test_a_finished_data_set_is_reused(made, recipe, monkeypatch):
     assert "reused" in said[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["manifest", "shard", "cut shard", "journal", "scene", "cut manifest"])
 def test_what_is_lost_is_made_again_and_the_rest_kept(made, recipe, tmp_path, monkeypatch, loss, contents):
     for name, content in contents(made).items():

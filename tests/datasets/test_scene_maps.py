@@ -68,6 +68,7 @@ def test_a_map_that_is_missing_is_named_with_the_command_that_fetches_it(maps, m
     assert not (maps.parent / "set").exists()
 
 
+@pytest.mark.slow
 def test_the_same_map_elsewhere_under_another_name_gives_the_same_bytes(maps, make, contents):
     first = make()
     cache_folder().mkdir(parents=True)
@@ -114,6 +115,7 @@ def test_a_finished_data_set_needs_its_maps_no_more_but_takes_no_others(maps, ma
     assert make().manifest == finished.manifest
 
 
+@pytest.mark.slow
 def test_a_crop_of_a_city_is_downloaded_once_for_all_data_sets(maps, make, overpass):
     first = make("scenes.0.source=city:nanjing", "scenes.0.bbox=[-0.001, -0.001, 0.002, 0.002]")
     (file,) = cache_folder().glob("*.osm.gz")

@@ -79,6 +79,7 @@ def test_a_killed_worker_is_replaced(made, recipe, tmp_path, contents):
     assert contents(tmp_path) == contents(made)
 
 
+@pytest.mark.slow
 def test_a_killed_run_with_workers_resumes_to_the_same_bytes(made, recipe, tmp_path, contents):
     process = subprocess.Popen(
         [sys.executable, "-c", GENERATE, recipe.model_dump_json(), str(tmp_path), "2"], start_new_session=True
@@ -91,6 +92,7 @@ def test_a_killed_run_with_workers_resumes_to_the_same_bytes(made, recipe, tmp_p
     assert contents(tmp_path) == contents(made)
 
 
+@pytest.mark.slow
 def test_workers_that_keep_dying_end_the_run_with_a_remedy(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr("channelfm.datasets.generate.workers.do_unit", _die)
     with pytest.raises(InputError, match="fewer --workers"):
@@ -117,6 +119,7 @@ def test_a_full_disk_leaves_only_whole_shards(made, recipe, tmp_path, contents):
     assert contents(tmp_path) == contents(made)
 
 
+@pytest.mark.slow
 def test_dask_makes_the_same_bytes_even_if_a_worker_is_killed(made, recipe, tmp_path, contents):
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:

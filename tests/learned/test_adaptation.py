@@ -34,6 +34,7 @@ def examples(count, seed):
     return Examples(partial(blocks, Partial("random", 0.5, 20.0), seed), target, blocks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_what_learns_and_what_stays(model, mode):
     before = {name: weight.clone() for name, weight in model.network.state_dict().items()}

@@ -58,6 +58,7 @@ def _same(actual, expected, inputs, tolerance):
         torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("cls", [False, True])
 @pytest.mark.parametrize("routing", [None, Routing(0.2, 3, 20)], ids=["all", "routed"])
@@ -142,6 +143,7 @@ def test_what_is_no_neighbour_has_no_influence(draw) -> None:
     assert not torch.isclose(before[:, :, 0], after[:, :, 0]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("routing", [None, Routing(0.3, 2, 9)], ids=["all", "routed"])
 @pytest.mark.parametrize("cls", [False, True])
 def test_gradients_are_those_of_finite_differences(draw, cls, routing) -> None:
@@ -184,6 +186,7 @@ def block(request):
     return Block((3, 4, 5), routing=request.param)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_gives_the_same_without_breaks_in_its_graph(block) -> None:
     tokens = torch.randn(2, 61, 16)
     compiled = torch.compile(block, fullgraph=True, backend="aot_eager")

@@ -37,6 +37,7 @@ def make(tmp_path_factory, write_map):
     return one
 
 
+@pytest.mark.slow
 def test_paths_where_all_store_paths(make):
     traced, other = make("paths", "paths"), make("larger", "paths", rows=6)
     source = source_of([traced, other])

@@ -160,6 +160,7 @@ def test_walls_on_the_way_to_an_edge_count_as_refractions():
     assert not (fewer.interactions == 4).any()
 
 
+@pytest.mark.slow
 @pytest.mark.rt
 @pytest.mark.usefixtures("sionna_rt")
 @pytest.mark.parametrize("material", ["brick", "concrete", "glass"])

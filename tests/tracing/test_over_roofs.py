@@ -64,6 +64,7 @@ def over_free_space(scene, user, place, polarization="V", carrier_hz=CARRIER_HZ,
     return 20 * np.log10(abs(channel / free_space_channel(distance, carrier_hz)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("screens", "place"),
     [

@@ -92,6 +92,7 @@ def near_waves(count, seed, distance=(60, 200)):
     return fields.astype(np.complex64)[..., None], direction[0, :, 1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.75, 0.9])
 def test_curvature_tells_the_aliases_of_near_waves_apart(ratio):
     truth, direction = near_waves(12, seed=3)
