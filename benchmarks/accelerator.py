@@ -102,18 +102,8 @@ def _sizes(dry: bool) -> dict[str, tuple[int, int]]:
 
 def _tested(run: Run) -> str:
     """The closing line of the tests that are marked ``cuda``; the run goes on where some fail, and says so."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        "cuda",
-        "-p",
-        "no:cacheprovider",
-        "tests/ops",
-        "tests/learned",
-    ]
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "cuda", "-p", "no:cacheprovider"]
+    command += ["tests/ops", "tests/learned"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_TESTS_S)
     except subprocess.TimeoutExpired:
