@@ -180,7 +180,8 @@ def _lifted(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(task, str):
         return values
     plain = {"kind": task} | ({"alignment": "clean"} if task == "prediction" else {})
-    found = _gathered(values) | {"task": plain | _gathered(values)["task"]}
+    found = _gathered(values)
+    found["task"] = plain | found["task"]
     if isinstance(values.get("quick"), dict):
         found["quick"] = _gathered(values["quick"])
     return found

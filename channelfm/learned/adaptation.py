@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from channelfm.errors import InputError
 from channelfm.estimator import CLASSES, Examples
-from channelfm.learned.estimator import FrameEstimator, Model, batches, device_of, estimator_of
+from channelfm.learned.estimator import FrameNetwork, Model, batches, device_of, estimator_of
 from channelfm.learned.heads import HEADS, ClassHead
 from channelfm.observation import Observation
 
@@ -86,12 +86,12 @@ class Adapted:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, FrameEstimator):
+        if not isinstance(self.model, FrameNetwork):
             raise InputError(f"model '{self.model.name}' has no tokens for a head: use a 'cddim' one")
         if self.gives not in HEADS:
             raise InputError(f"no head gives '{self.gives}': use one of: {', '.join(HEADS)}")
         self.name = self.name or f"{self.model.name}-{self.mode}"
-        self._encoder: FrameEstimator = self.model
+        self._encoder: FrameNetwork = self.model
         self._head: ClassHead | None = None
 
     def learn(self, examples: Examples) -> None:
@@ -99,7 +99,7 @@ class Adapted:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             encoder = estimator_of(adapted(self.model.network, self.mode), self.model.recipe)
-            assert isinstance(encoder, FrameEstimator)
+            assert isinstance(encoder, FrameNetwork)
             self._encoder = encoder
             inputs = self._enter(examples.observation)
             target = torch.from_numpy(examples.target).to(inputs.taken_out.device)

@@ -144,7 +144,7 @@ class WavefieldEstimator(NetworkEstimator):
         return field
 
 
-class FrameEstimator(NetworkEstimator):
+class FrameNetwork(NetworkEstimator):
     """A network that works in a frame. One of the raw frame knows the phase steps of its own spacing alone, and refuses
     others than that of its training by more than 1 %."""
 
@@ -207,13 +207,13 @@ class FrameEstimator(NetworkEstimator):
         """The network's arguments ``noisy`` and ``step`` from which features of channels are taken."""
 
 
-class DiffusionEstimator(FrameEstimator):
+class DiffusionEstimator(FrameNetwork):
     """Asks the network at every step of the sampler, from noise that is the same for every sample."""
 
     recipe: DiffusionModel
 
     def fill(self, known: Tensor, seen: Tensor) -> Tensor:
-        """See :class:`FrameEstimator`; with data consistency every clean estimate keeps the observed values."""
+        """See :class:`FrameNetwork`; with data consistency every clean estimate keeps the observed values."""
         return sample(
             lambda noisy, step: self.network(noisy, step, known, seen),
             self.recipe.diffusion,
@@ -229,13 +229,13 @@ class DiffusionEstimator(FrameEstimator):
         return known, torch.full((len(known),), step, device=known.device)
 
 
-class OneShotEstimator(FrameEstimator):
+class OneShotEstimator(FrameNetwork):
     """The network's answer at step 0 is the clean channel; its ``noisy`` input is zeros, or noise if ``latent``."""
 
     recipe: OneShotModel
 
     def fill(self, known: Tensor, seen: Tensor) -> Tensor:
-        """See :class:`FrameEstimator`."""
+        """See :class:`FrameNetwork`."""
         clean: Tensor = self.network(*self.feature_input(known), known, seen)
         return clean
 

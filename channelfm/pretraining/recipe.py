@@ -276,7 +276,7 @@ class PretrainRecipe(Recipe):
     def what(self) -> dict[str, Any]:
         """All values that the result depends on, as plain data.
 
-        Checkpoints that a run builds on count by their weights (:func:`channelfm.pretraining.origins.origin_hashes`),
+        Checkpoints that a run builds on count by their weights (:func:`channelfm.pretraining.identity.origin_hashes`),
         not by where they lie.
         """
         values = self.model_dump(mode="json", exclude={*HOW, "start_from"})

@@ -14,7 +14,7 @@ from channelfm.datasets.blocks import Blocks
 from channelfm.estimator import CHANNEL, Examples
 from channelfm.metrics import bounded_db
 from channelfm.observation import Bool, Complex, Float, Observation
-from channelfm.waves.bounds import SphericalWaves
+from channelfm.waves.bounds import SphericalWaves, best_order_bound
 
 MANY_PATHS = 6  # a link with more of them counts as rich
 
@@ -110,6 +110,13 @@ def mean(values: Float) -> float:
 def median(values: Float) -> float:
     """The median."""
     return float(np.median(values))
+
+
+def channel_bound(waves: SphericalWaves, observation: Observation) -> Float | None:
+    """The Cramer-Rao bound of as many of the strongest waves, all together, as are worth it, NMSE (linear) [N]; None
+    where the noise is not told or some link has none."""
+    noise = observation.noise
+    return None if noise is None or not noise.all() else best_order_bound(waves, observation)
 
 
 def link_groups(blocks: Blocks) -> dict[str, Bool]:

@@ -16,7 +16,7 @@ from channelfm.estimator import CLASSES, Examples
 from channelfm.observation import Bool, Complex, Float, Observation
 from channelfm.records import Channels
 from channelfm.tasks.base import Measure, Task, mean
-from channelfm.tasks.observing import Decibels, MaskRecipe, Partial, partial
+from channelfm.tasks.observing import Decibels, MaskRecipe, Partial, partial, partial_cases
 
 
 class Detection(Task):
@@ -52,9 +52,7 @@ class Detection(Task):
 
     def cases(self) -> Sequence[Partial]:
         """See :class:`Task`."""
-        return [
-            Partial(mask.kind, ratio, snr_db) for snr_db in self.snr_db for mask in self.masks for ratio in mask.ratios
-        ]
+        return partial_cases(self.masks, self.snr_db)
 
     def examples(self, blocks: Blocks, case: Partial, seed: int) -> Examples:
         """See :class:`Task`; InputError where all links are of one class, which asks for nothing."""

@@ -13,9 +13,9 @@ from channelfm.datasets.blocks import Blocks
 from channelfm.estimator import Examples
 from channelfm.metrics import nmse
 from channelfm.observation import Bool, Float
-from channelfm.tasks.base import Measure, Task, decibels, link_groups, median_decibels
+from channelfm.tasks.base import Measure, Task, channel_bound, decibels, link_groups, median_decibels
 from channelfm.tasks.observing import Count, Decibels, Pilots, pilots
-from channelfm.waves.bounds import SphericalWaves, best_order_bound
+from channelfm.waves.bounds import SphericalWaves
 
 
 class HybridEstimation(Task):
@@ -58,7 +58,5 @@ class HybridEstimation(Task):
         return super().groups(examples) | link_groups(examples.blocks)
 
     def bound(self, examples: Examples, waves: SphericalWaves) -> Float | None:
-        """See :class:`Task`: the Cramer-Rao bound of as many of the strongest waves, all
-        together, as are worth it; none for clean pilots."""
-        noise = examples.observation.noise
-        return None if noise is None or not noise.all() else best_order_bound(waves, examples.observation)
+        """See :class:`Task`."""
+        return channel_bound(waves, examples.observation)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from channelfm.datasets.blocks import Blocks
 from channelfm.estimator import Examples
@@ -16,6 +16,7 @@ from channelfm.observation import Bool, Float
 from channelfm.tasks.base import (
     Measure,
     Task,
+    channel_bound,
     decibels,
     decile_decibels,
     link_groups,
@@ -23,8 +24,8 @@ from channelfm.tasks.base import (
     median,
     median_decibels,
 )
-from channelfm.tasks.observing import Decibels, MaskRecipe, Partial, partial
-from channelfm.waves.bounds import SphericalWaves, best_order_bound
+from channelfm.tasks.observing import Decibels, MaskRecipe, Partial, partial, partial_cases
+from channelfm.waves.bounds import SphericalWaves
 
 
 class Extrapolation(Task):
@@ -41,15 +42,6 @@ class Extrapolation(Task):
     )
     beside: ClassVar[tuple[str, ...]] = ("masks", "snr_db")
 
-    @field_validator("masks")
-    @classmethod
-    def _nothing_twice(cls, masks: tuple[MaskRecipe, ...]) -> tuple[MaskRecipe, ...]:
-        cases = [f"{mask.kind} at {ratio:g}" for mask in masks for ratio in mask.ratios]
-        twice = next((case for case in cases if cases.count(case) > 1), None)
-        if twice:
-            raise ValueError(f"'{twice}' is there twice; keep one")
-        return masks
-
     @property
     def measures(self) -> Sequence[Measure]:
         """See :class:`Task`."""
@@ -65,9 +57,7 @@ class Extrapolation(Task):
 
     def cases(self) -> Sequence[Partial]:
         """See :class:`Task`."""
-        return [
-            Partial(mask.kind, ratio, snr_db) for snr_db in self.snr_db for mask in self.masks for ratio in mask.ratios
-        ]
+        return partial_cases(self.masks, self.snr_db)
 
     def examples(self, blocks: Blocks, case: Partial, seed: int) -> Examples:
         """See :class:`Task`."""
@@ -92,7 +82,5 @@ class Extrapolation(Task):
         return super().groups(examples) | link_groups(examples.blocks)
 
     def bound(self, examples: Examples, waves: SphericalWaves) -> Float | None:
-        """See :class:`Task`: the Cramer-Rao bound of as many of the strongest waves, all
-        together, as are worth it; none for clean observations."""
-        noise = examples.observation.noise
-        return None if noise is None or not noise.all() else best_order_bound(waves, examples.observation)
+        """See :class:`Task`."""
+        return channel_bound(waves, examples.observation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -54,6 +55,11 @@ class Pilots(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.chains} chains, {self.slots} slots{_noise(self.snr_db)}"
+
+
+def partial_cases(masks: Sequence[MaskRecipe], snr_db: Sequence[float | None]) -> list[Partial]:
+    """Every kind of mask at each of its ratios, at every SNR."""
+    return [Partial(mask.kind, ratio, decibels) for decibels in snr_db for mask in masks for ratio in mask.ratios]
 
 
 def partial(blocks: Blocks, case: Partial, seed: int) -> Observation:

@@ -87,7 +87,7 @@ def test_fields_that_do_not_apply_are_refused_with_their_file(tmp_path, values, 
     ("change", "words"),
     [
         ({"task": {"kind": "extrapolation", "masks": [{"ratios": [1.0]}]}}, "masks.0.ratios.0.*less than 1"),
-        ({"task": {"kind": "extrapolation", "masks": [{"ratios": [0.5, 0.5]}]}}, "random at 0.5.*twice"),
+        ({"task": {"kind": "extrapolation", "masks": [{"ratios": [0.5, 0.5]}]}}, "task: 'random 0.5' is there twice"),
         ({"task": {"kind": "extrapolation", "snr_db": [None, None]}}, "task: 'random 0.5' is there twice"),
         ({"task": {"snr_db": [3]}}, "kind"),
         ({"sets": [LINKS, LINKS]}, "'links' is there twice"),

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from channelfm.benchmarking.rows import Row
+from channelfm.benchmarking.tables import distinct
 
 INK, FAINT, GRID, PAPER = "#22262b", "#6b7480", "#e3e6ea", "#ffffff"
 NEAR, FAR = "#c2553a", "#2d6a9f"
@@ -62,12 +63,12 @@ def colours(names: Sequence[str]) -> dict[str, str]:
 
 def names_of(rows: Sequence[Row]) -> list[str]:
     """Estimators in the order of their rows."""
-    return list(dict.fromkeys(row["estimator"] for row in rows))
+    return distinct(row["estimator"] for row in rows)
 
 
 def sets_of(rows: Sequence[Row]) -> list[str]:
     """Sets in the order of their rows."""
-    return list(dict.fromkeys(row["set"] for row in rows))
+    return distinct(row["set"] for row in rows)
 
 
 def marker(row: Row) -> dict[str, Any]:
