@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from channelfm.arrays import UPA
 from channelfm.channels.compact import expand
+from channelfm.channels.near_field import Clusters, SphericalRays
 from channelfm.datasets.dataset import Dataset, concatenate
 from channelfm.datasets.storage import PathChannels
+from channelfm.datasets.truth import near_field_truth
 from channelfm.errors import InputError
 from channelfm.observation import Complex, Grid
 from channelfm.records import Channels
@@ -29,7 +31,7 @@ class Blocks:
     ``channel`` complex64 [N, T, row, col, F] (T = 1: snapshots) on ``grid``, whose array stands at the place of the
     first link's scene; ``labels`` of the first frames, without responses; ``scene`` [N] names. ``stored_error_db``
     float64 [N], what storing paths has cost over the stored array (NaN where that is not known), is None where the data
-    set does not tell.
+    set does not tell. ``clusters`` and ``rays``: of channels drawn from a near-field model, else None.
     """
 
     channel: Complex
@@ -37,6 +39,8 @@ class Blocks:
     grid: Grid
     scene: NDArray[np.str_]
     stored_error_db: Float | None = None
+    clusters: Clusters | None = None
+    rays: SphericalRays | None = None
 
     def __len__(self) -> int:
         return len(self.channel)
@@ -49,6 +53,8 @@ class Blocks:
             self.grid,
             self.scene[index],
             None if self.stored_error_db is None else self.stored_error_db[index],
+            None if self.clusters is None else self.clusters.select(index),
+            None if self.rays is None else self.rays.select(index),
         )
 
     @property
@@ -107,12 +113,15 @@ def link_blocks(
     channels = read_channels(dataset, split, numbers, labels.select(numbers), array)
     stored = dataset.array(str(scenes[numbers[0]]) if len(numbers) else None)
     errors = storage_errors(dataset, split)
+    clusters, rays = near_field_truth(dataset, split, numbers) or (None, None)
     return Blocks(
         channels.grid[:, None],
         dataclasses.replace(channels, response=channels.response[:, :0]),
         snapshot_grid(channels, stored),
         scenes[numbers],
         None if errors is None else errors[numbers],
+        clusters,
+        rays,
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from channelfm.datasets.recipe import DatasetRecipe
 
@@ -22,6 +25,19 @@ class Unit:
     flight: str
     user: int
     snapshots: int
+
+
+def derived_seed(seed: int, *names: str) -> int:
+    """A seed of its own for every named part, independent of the order of the others."""
+    words = [seed, *(zlib.crc32(name.encode()) for name in names)]
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+
+def stochastic_seed(recipe: DatasetRecipe, unit: Unit) -> int:
+    """The seed that the channels of a unit are drawn with where no scene stands behind them."""
+    flight = next(flight for flight in recipe.flights if flight.name == unit.flight)
+    seed = flight.seed if flight.seed is not None else derived_seed(recipe.seed, unit.scene, unit.flight)
+    return derived_seed(seed, str(unit.user))
 
 
 def plan_units(recipe: DatasetRecipe) -> tuple[Unit, ...]:

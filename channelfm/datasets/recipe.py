@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from channelfm.arrays import UPA, ElementPattern, Polarization
+from channelfm.channels.near_field import NEAR_FIELD_MODELS, NearFieldModel
 from channelfm.config import Recipe, parse_recipe
 
 Positive = Annotated[float, Field(gt=0)]
@@ -78,7 +80,9 @@ class SceneRecipe(Recipe):
     - ``city:NAME``: the same for a crop of a city of the LAETwin-XL paper (``city:sydney-suburban`` of its outskirts),
       which is downloaded where it is not kept yet; ``crop`` numbers the crops, each ``crop_m`` wide;
     - ``procedural:SEED`` or ``procedural:SEED/STYLE``;
-    - ``threegpp:MODEL``: no scene at all but a stochastic model of TR 38.901, e.g. ``threegpp:cdl-c``.
+    - ``threegpp:MODEL``: no scene at all but a stochastic model of TR 38.901, e.g. ``threegpp:cdl-c``;
+    - ``near-field:MODEL``: no scene but scatterers before the array (``near-field:paths``) or clusters of them
+      (``near-field:clusters``); every track is a cell, and its steps are users (:mod:`channelfm.channels.near_field`).
 
     ``bbox`` (west, south, east, north in degrees) cuts a map; ``region_m`` (x_min, y_min, x_max, y_max) replaces the
     scene's region of interest, in which users move and on whose edge the array stands. ``terrain`` is a GeoTIFF or ASC
@@ -91,7 +95,7 @@ class SceneRecipe(Recipe):
         str,
         Field(
             pattern=r"^(builtin:\w+|osm:.+|map:[a-z0-9.-]+|city:[a-z-]+|procedural:\d+(/[a-z]+)?"
-            r"|threegpp:(cdl-[a-e]|umi|uma))$"
+            r"|threegpp:(cdl-[a-e]|umi|uma)|near-field:(paths|clusters))$"
         ),
     ]
     bbox: tuple[float, float, float, float] | None = None
@@ -110,13 +114,18 @@ class SceneRecipe(Recipe):
 
     @property
     def kind(self) -> str:
-        """ "builtin", "osm", "map", "city", "procedural" or "threegpp"."""
+        """ "builtin", "osm", "map", "city", "procedural", "threegpp" or "near-field"."""
         return self.source.partition(":")[0]
 
     @property
     def has_map(self) -> bool:
         """Whether it is made from a map file."""
         return self.kind in ("osm", "map", "city")
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether there is no scene, only a model that channels are drawn from."""
+        return self.kind in ("threegpp", "near-field")
 
     @property
     def where(self) -> str:
@@ -232,6 +241,28 @@ class StochasticRecipe(Recipe):
     path_loss: bool | None = None
 
 
+class NearFieldRecipe(Recipe):
+    """What differs from the model that a scene's source ``near-field:MODEL`` names; null: nothing. The fields are those
+    of :class:`channelfm.channels.near_field.NearFieldModel`."""
+
+    clusters: int | None = Field(default=None, ge=1)
+    rays: int | None = Field(default=None, ge=1)
+    range_m: Interval | None = None
+    azimuth_deg: float | None = Field(default=None, ge=0, lt=90)
+    elevation_deg: float | None = Field(default=None, ge=0, lt=90)
+    latest_s: float | None = Field(default=None, ge=0)
+    decay_db: float | None = Field(default=None, ge=0)
+    azimuth_spread_deg: float | None = Field(default=None, ge=0)
+    range_spread: float | None = Field(default=None, ge=0)
+    delay_spread_s: float | None = Field(default=None, ge=0)
+    squint: bool | None = None
+
+    def model(self, name: str) -> NearFieldModel:
+        """The model of that name with these settings."""
+        changed = {field: value for field, value in self.model_dump().items() if value is not None}
+        return dataclasses.replace(NEAR_FIELD_MODELS[name], **changed)
+
+
 class DatasetRecipe(Recipe):
     """Everything a data set follows from: equal recipes (and library versions) give equal bytes."""
 
@@ -244,6 +275,7 @@ class DatasetRecipe(Recipe):
     tracing: TracingRecipe = TracingRecipe()
     channel: ChannelRecipe = ChannelRecipe()
     stochastic: StochasticRecipe = StochasticRecipe()
+    near_field: NearFieldRecipe = NearFieldRecipe()
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
@@ -260,6 +292,14 @@ class DatasetRecipe(Recipe):
                     if not fnmatch.filter(scenes, pattern):
                         raise ValueError(f"{kind} '{item.name}' names scene '{pattern}', which is not among {scenes}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Recipes that say nothing of ``near_field`` have the hashes that they had before there was such a field."""
+        values: dict[str, Any] = plain(self)
+        if self.near_field == NearFieldRecipe():
+            del values["near_field"]
+        return values
 
     def with_fallbacks(self) -> DatasetRecipe:
         """The recipe with the image method, and the fallback of every scene that has one in its place.

@@ -196,7 +196,7 @@ class _Run:
     def _method(self) -> Method:
         """How paths are traced; "auto" looks for a ray tracer, and warns if there is none, once a run."""
         chosen = self.recipe.tracing.method
-        traced = any(scene.kind != "threegpp" for scene in self.recipe.scenes)
+        traced = not all(scene.is_stochastic for scene in self.recipe.scenes)
         return available_method(chosen) if traced else chosen
 
     def _announce(self, scene: SceneEntry) -> None:

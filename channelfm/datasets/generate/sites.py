@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from channelfm import mobility, scenes
 from channelfm.arrays import UPA
 from channelfm.datasets.generate.maps import SceneMap
+from channelfm.datasets.plan import derived_seed
 from channelfm.datasets.recipe import ArrayRecipe, DatasetRecipe, FieldOfView, FlightRecipe, SceneRecipe, StationRecipe
 from channelfm.errors import InputError
 from channelfm.records import Scene, Trajectory
@@ -32,12 +32,6 @@ _ON_THE_GROUND: dict[str, Callable[..., Trajectory]] = {
     "steady_vehicles": partial(mobility.vehicles, steady=True),
     "pedestrians": mobility.pedestrians,
 }
-
-
-def derived_seed(seed: int, *names: str) -> int:
-    """A seed of its own for every named part, independent of the order of the others."""
-    words = [seed, *(zlib.crc32(name.encode()) for name in names)]
-    return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
 def build_scene(recipe: SceneRecipe, seed: int, made_from: SceneMap | None) -> Scene:

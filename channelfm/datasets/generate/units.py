@@ -20,12 +20,13 @@ from threadpoolctl import threadpool_limits
 
 from channelfm.arrays import UPA
 from channelfm.channels.compact import compress
+from channelfm.channels.near_field import near_field_channels
 from channelfm.channels.stochastic import stochastic_channels
 from channelfm.channels.synthesis import observe
 from channelfm.datasets.generate.maps import SceneMap
-from channelfm.datasets.generate.sites import build_scene, derived_seed, place_array, plan_flight
+from channelfm.datasets.generate.sites import build_scene, place_array, plan_flight
 from channelfm.datasets.manifest import SCENE_FOLDER, MapEntry, SceneEntry, decode_scene
-from channelfm.datasets.plan import Unit
+from channelfm.datasets.plan import Unit, derived_seed, stochastic_seed
 from channelfm.datasets.recipe import DatasetRecipe, SceneRecipe
 from channelfm.datasets.shards import ShardEntry, store_record, write_shard
 from channelfm.datasets.storage import halved, with_paths
@@ -80,7 +81,7 @@ def do_scene(job: Job, name: str) -> SceneEntry:
         return finished
     recipe = _scene_recipe(job.recipe, name)
     stations = job.recipe.stations_in(name)
-    if recipe.kind == "threegpp":
+    if recipe.is_stochastic:
         standing = (0.0, 0.0, job.recipe.array.height_m)
         positions = {s.name: standing if s.position == "auto" else s.position for s in stations}
         arrays = {s.name: job.recipe.array.at(positions[s.name], s.orientation_rad) for s in stations}
@@ -103,7 +104,7 @@ def do_unit(job: Job, unit: Unit, advance: Advance | None = None) -> Done:
     flight = next(flight for flight in job.recipe.flights if flight.name == unit.flight)
     scene = _scene_recipe(job.recipe, unit.scene)
     with threadpool_limits(1):  # how a matrix product is cut among threads changes its last bits
-        if scene.kind == "threegpp":
+        if scene.is_stochastic:
             stored, method, lives = _stochastic(job, unit), scene.where, None
         else:
             stored, method, lives = _traced(job, unit, advance)
@@ -140,22 +141,27 @@ def _lives(paths: Paths, movement: Trajectory) -> dict[str, float]:
 
 
 def _stochastic(job: Job, unit: Unit) -> Channels:
-    """Channels of a unit from a stochastic model of TR 38.901."""
+    """Channels of a unit from a model without a scene."""
     flight = next(flight for flight in job.recipe.flights if flight.name == unit.flight)
-    seed = flight.seed if flight.seed is not None else derived_seed(job.recipe.seed, unit.scene, unit.flight)
-    array = _scene_entry(job, unit.scene).arrays[unit.station]
-    model: Any = _scene_recipe(job.recipe, unit.scene).where
-    channels = stochastic_channels(
-        model,
-        array,
-        num_tracks=1,
-        num_steps=flight.num_steps,
-        interval_s=flight.interval_s,
-        frequencies_hz=job.recipe.channel.frequencies_hz(array.carrier_hz),
-        speed_mps=flight.speed_mps,
-        seed=derived_seed(seed, str(unit.user)),
-        **job.recipe.stochastic.model_dump(),
-    )
+    array, seed = _scene_entry(job, unit.scene).arrays[unit.station], stochastic_seed(job.recipe, unit)
+    frequencies = job.recipe.channel.frequencies_hz(array.carrier_hz)
+    source = _scene_recipe(job.recipe, unit.scene)
+    if source.kind == "near-field":
+        near_field = job.recipe.near_field.model(source.where)
+        channels = near_field_channels(near_field, array, frequencies, flight.num_steps, seed)
+    else:
+        model: Any = source.where
+        channels = stochastic_channels(
+            model,
+            array,
+            num_tracks=1,
+            num_steps=flight.num_steps,
+            interval_s=flight.interval_s,
+            frequencies_hz=frequencies,
+            speed_mps=flight.speed_mps,
+            seed=seed,
+            **job.recipe.stochastic.model_dump(),
+        )
     return halved(channels) if job.recipe.channel.storage == "float16" else channels
 
 
