@@ -19,16 +19,18 @@ from channelfm.baselines.majority import Majority
 from channelfm.baselines.matching_pursuit import AngularOMP, PolarOMP
 from channelfm.baselines.off_grid import OffGrid
 from channelfm.baselines.off_grid_process import OffGridProcess
+from channelfm.baselines.range_rule import RangeRule
 from channelfm.baselines.wave_frame import WaveFrame
 from channelfm.baselines.zero_filling import ZeroFilling
 from channelfm.errors import InputError
 from channelfm.estimator import CHANNEL, ChannelEstimator, SequenceEstimator
 from channelfm.observation import Observation
 
-Classical = ChannelEstimator | SequenceEstimator | Majority
+Classical = ChannelEstimator | SequenceEstimator | Majority | RangeRule
 
 BASELINES: dict[str, Callable[..., Classical]] = {
     "majority": Majority,
+    "range-rule": RangeRule,
     "zero-filling": ZeroFilling,
     "least-squares": LeastSquares,
     "lmmse": LMMSE,
@@ -92,6 +94,7 @@ __all__ = [
     "OffGrid",
     "OffGridProcess",
     "PolarOMP",
+    "RangeRule",
     "SplineInterpolation",
     "WaveFrame",
     "WaveFrameProcess",

@@ -55,7 +55,7 @@ def test_every_row_is_made_without_an_argument_and_can_tell_whether_it_answers()
         else:
             with pytest.raises(InputError, match=r"RF chains|predicts frames"):
                 row.check(ANTENNAS)
-    assert classical(ANTENNAS, CLASSES) == ["majority", *NAMES]
+    assert classical(ANTENNAS, CLASSES) == ["majority", "range-rule", *NAMES]
     with pytest.raises(InputError, match="NaN"):
         classical(dataclasses.replace(ANTENNAS, values=ANTENNAS.values * np.nan))
 
