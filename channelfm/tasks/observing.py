@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -14,11 +15,14 @@ from channelfm.datasets.blocks import Blocks
 from channelfm.errors import InputError
 from channelfm.observation import Complex, Entries, Observation, RandomlyCombined, check_draw, observe
 from channelfm.tokens.masks import MASKS
+from channelfm.units import db_to_power
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 # The paper's own range of noise (seed 000, VI-B2) lies well within.
 Decibels = Annotated[float, Field(ge=-60, le=100)]
 Count = Annotated[int, Field(ge=1)]
+# From the nearest to the farthest user of a cell, path loss varies by less.
+PowerSpread = Annotated[float, Field(ge=0, le=200)]
 
 
 class MaskRecipe(Recipe):
@@ -96,6 +100,14 @@ def pilots(blocks: Blocks, case: Pilots, seed: int) -> Observation:
     return observe(
         heard(blocks.channel), operator, blocks.grid, case.snr_db, np.random.default_rng((seed, *b"pilot noise"))
     )
+
+
+def of_random_power(blocks: Blocks, spread_db: float, seed: int) -> Blocks:
+    """The same links of users whose transmit power nobody knows, or power would give their distance away: each link's
+    channel is stronger by a factor drawn evenly, in dB, from +- ``spread_db`` / 2."""
+    factor_db = np.random.default_rng((seed, *b"power")).uniform(-spread_db / 2, spread_db / 2, len(blocks))
+    factor = np.sqrt(db_to_power(factor_db)).astype(np.float32).reshape(-1, *[1] * (blocks.channel.ndim - 1))
+    return replace(blocks, channel=blocks.channel * factor)
 
 
 def heard(channel: Complex) -> Complex:
