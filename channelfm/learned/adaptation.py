@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from channelfm.errors import InputError
-from channelfm.estimator import CLASSES, Examples
+from channelfm.estimator import Examples
 from channelfm.learned.estimator import FrameNetwork, Model, batches, device_of, estimator_of
-from channelfm.learned.heads import HEADS, ClassHead
+from channelfm.learned.fusion import FusedHead, range_told, timed_tokens
+from channelfm.learned.heads import HEADS, Head, asked_for
 from channelfm.observation import Observation
 
 Mode = Literal["probe", "partial", "lora", "full"]
@@ -37,9 +38,9 @@ class LowRank(nn.Module):
         return changed
 
 
-def adapted(network: nn.Module, mode: Mode, rank: int = 4) -> nn.Module:
-    """A copy of a network of which only what the mode says learns: nothing ("probe"), its last block ("partial"), a
-    change of low ``rank`` of each linear layer in its blocks ("lora"), or all ("full").
+def adapted(network: nn.Module, mode: Mode, rank: int = 4, last: int = 1) -> nn.Module:
+    """A copy of a network of which only what the mode says learns: nothing ("probe"), its ``last`` blocks ("partial"; 3
+    in seed 000), a change of low ``rank`` of each linear layer in its blocks ("lora"), or all ("full").
 
     Raises InputError for another mode, and for a network without blocks where the mode needs them.
     """
@@ -50,7 +51,7 @@ def adapted(network: nn.Module, mode: Mode, rank: int = 4) -> nn.Module:
     if mode in ("partial", "lora") and not isinstance(blocks, nn.ModuleList):
         raise InputError(f"mode '{mode}': the network has no blocks to adapt; use probe or full")
     if mode == "partial" and isinstance(blocks, nn.ModuleList):
-        blocks[-1].requires_grad_(True)
+        blocks[-last:].requires_grad_(True)
     if mode == "lora" and isinstance(blocks, nn.ModuleList):
         for module in list(blocks.modules()):
             for name, child in list(module.named_children()):
@@ -70,41 +71,47 @@ class _Inputs(NamedTuple):
 
 @dataclass
 class Adapted:
-    """A model with a head for what a task ``gives``; :meth:`learn` trains the head and what ``mode`` says of a copy of
-    the model's network, the same from the same examples and ``seed``.
+    """A model with a head; :meth:`learn` trains the head and what ``mode`` says of a copy of the model's network, the
+    same from the same examples and ``seed``.
 
-    ``steps`` of ``batch_size`` links each, with a learning rate that falls from ``learning_rate`` along half a cosine.
+    ``gives``: what it answers, a key of :data:`channelfm.learned.heads.HEADS`; empty: what examples ask for. ``fused``:
+    the head sees tokens of several diffusion steps (:mod:`channelfm.learned.fusion`) and what the waves tell of the
+    range, in place of the mean token of one step. ``last``: blocks that learn with mode "partial". ``steps`` of
+    ``batch_size`` links each, with a learning rate that falls from ``learning_rate`` along half a cosine.
     """
 
     model: Model
     mode: Mode = "probe"
-    gives: str = CLASSES
+    gives: str = ""
     name: str = ""
     steps: int = 400
     batch_size: int = 32
     learning_rate: float = 2e-3
     seed: int = 0
+    fused: bool = False
+    last: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, FrameNetwork):
             raise InputError(f"model '{self.model.name}' has no tokens for a head: use a 'cddim' one")
-        if self.gives not in HEADS:
+        if self.gives and self.gives not in HEADS:
             raise InputError(f"no head gives '{self.gives}': use one of: {', '.join(HEADS)}")
-        self.name = self.name or f"{self.model.name}-{self.mode}"
+        self.name = self.name or f"{self.model.name}-{'fusion' if self.fused else self.mode}"
         self._encoder: FrameNetwork = self.model
-        self._head: ClassHead | None = None
+        self._head: Head | None = None
 
     def learn(self, examples: Examples) -> None:
-        """See :class:`channelfm.estimator.Learns`."""
+        """See :class:`channelfm.estimator.Learns`; InputError where no head answers what they ask for."""
+        self.gives = self.gives or asked_for(examples.target)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            encoder = estimator_of(adapted(self.model.network, self.mode), self.model.recipe)
+            encoder = estimator_of(adapted(self.model.network, self.mode, last=self.last), self.model.recipe)
             assert isinstance(encoder, FrameNetwork)
             self._encoder = encoder
             inputs = self._enter(examples.observation)
             target = torch.from_numpy(examples.target).to(inputs.taken_out.device)
-            width = self._tokens(inputs, np.arange(1)).shape[2]
-            self._head = head = HEADS[self.gives](width, inputs.taken_out, target).to(target.device)
+            width = self._tokens(inputs, np.arange(1)).shape[-1]
+            self._head = head = self._new_head(width, inputs.taken_out, target).to(target.device)
         learning = [part for net in (encoder.network, head) for part in net.parameters() if part.requires_grad]
         optimizer = torch.optim.AdamW(learning, self.learning_rate, weight_decay=1e-2)
         fixed = self._all_tokens(inputs) if self.mode == "probe" else None
@@ -130,6 +137,11 @@ class Adapted:
         inputs = self._enter(observation)
         return self._head.answer(self._head(self._all_tokens(inputs), inputs.taken_out))
 
+    def _new_head(self, width: int, taken_out: Tensor, target: Tensor) -> Head:
+        if self.fused:
+            return FusedHead(width, taken_out, target, self.gives)
+        return HEADS[self.gives](width, taken_out, target)
+
     @torch.no_grad()
     def _enter(self, observation: Observation) -> _Inputs:
         encoder = self._encoder
@@ -138,20 +150,27 @@ class Adapted:
         parts = []
         for some in batches(np.arange(len(partial)), encoder.batch_size):
             inside = encoder.enter(partial[some].to(device), seen[some].to(device), spacing)
-            parts.append((inside.known, inside.seen, inside.taken_out()))
+            told = [inside.taken_out(), *([range_told(inside)] if self.fused else [])]
+            parts.append((inside.known, inside.seen, torch.cat(told, dim=1)))
         known, where, taken_out = (torch.cat(part) for part in zip(*parts, strict=True))
         samples = len(known) // len(observation)
         known, where, taken_out = (part.reshape(-1, samples, *part.shape[1:]) for part in (known, where, taken_out))
         return _Inputs(known, where, taken_out.mean(1))
 
     def _tokens(self, inputs: _Inputs, links: NDArray[np.int64]) -> Tensor:
-        """Tokens [n, samples * token, width] of some links."""
+        """Tokens [n, samples * token, width] of some links or, fused, [n, step, down, across, width], the mean over
+        their samples."""
         known, seen = (part[links].flatten(0, 1) for part in inputs[:2])
+        if self.fused:
+            tokens = timed_tokens(self._encoder, known, seen)
+            return tokens.reshape(len(links), -1, *tokens.shape[1:]).mean(1)
         tokens = self._encoder.tokens(known, seen)
         return tokens.reshape(len(links), -1, tokens.shape[2])
 
     @torch.no_grad()
     def _all_tokens(self, inputs: _Inputs) -> Tensor:
-        """Pooled tokens [N, 1, width] of all links: heads that see them are not trained further down."""
+        """Tokens of all links: fused ones as they are, others pooled to [N, 1, width], since heads that see them do not
+        train what gives them."""
         numbers = batches(np.arange(len(inputs.taken_out)), self._encoder.batch_size)
-        return torch.cat([self._tokens(inputs, some).mean(1, keepdim=True) for some in numbers])
+        parts = [self._tokens(inputs, some) for some in numbers]
+        return torch.cat([part if self.fused else part.mean(1, keepdim=True) for part in parts])

@@ -40,9 +40,9 @@ def test_what_learns_and_what_stays(model, mode):
     before = {name: weight.clone() for name, weight in model.network.state_dict().items()}
     learner = Adapted(model, mode, steps=60, learning_rate=5e-3)
     assert isinstance(learner, Learns)
-    assert learner.gives == CLASSES
     train, test = examples(128, 0), examples(20, 1)
     learner.learn(train)
+    assert learner.gives == CLASSES
     answer = learner.estimate(test.observation)
     assert answer.shape == (20, 2)
     np.testing.assert_allclose(answer.sum(1), 1)
@@ -64,6 +64,8 @@ def test_how_many_weights_each_mode_trains():
     assert learns["probe"] == 0
     assert learns["full"] == whole
     assert learns["partial"] == sum(weight.numel() for weight in network.blocks[-1].parameters())
+    last_two = adapted(network, "partial", last=2)
+    assert [any(weight.requires_grad for weight in block.parameters()) for block in last_two.blocks] == [True, True]
     linear = [module for module in network.blocks.modules() if isinstance(module, nn.Linear)]
     assert learns["lora"] == sum(4 * (layer.in_features + layer.out_features) for layer in linear)
     assert all(weight.requires_grad for weight in network.parameters())
@@ -87,6 +89,8 @@ def test_what_cannot_be_adapted_is_refused(model):
     with pytest.raises(InputError, match="call learn first"):
         Adapted(model).estimate(examples(4, 0).observation)
     alike = examples(8, 0)
+    with pytest.raises(InputError, match="no head answers targets of type complex64"):
+        Adapted(model).learn(Examples(alike.observation, alike.channel, alike.blocks))
     with pytest.raises(InputError, match="give examples of each"):
         Adapted(model).learn(Examples(alike.observation, np.zeros(8, np.int64), alike.blocks))
 
