@@ -7,14 +7,26 @@ from channelfm.tasks.estimation import HybridEstimation
 from channelfm.tasks.extrapolation import Extrapolation
 from channelfm.tasks.line_of_sight import LineOfSight
 from channelfm.tasks.near_field import NearField
+from channelfm.tasks.pilot_estimation import PilotEstimation
 from channelfm.tasks.prediction import Prediction
 
 TASKS: dict[str, type[Task]] = {
     "extrapolation": Extrapolation,
     "prediction": Prediction,
+    "estimation": PilotEstimation,
     "hybrid-estimation": HybridEstimation,
     "line-of-sight": LineOfSight,
     "near-field": NearField,
 }
 
-__all__ = ["TASKS", "Extrapolation", "HybridEstimation", "LineOfSight", "Measure", "NearField", "Prediction", "Task"]
+__all__ = [
+    "TASKS",
+    "Extrapolation",
+    "HybridEstimation",
+    "LineOfSight",
+    "Measure",
+    "NearField",
+    "PilotEstimation",
+    "Prediction",
+    "Task",
+]
