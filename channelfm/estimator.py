@@ -34,6 +34,7 @@ from channelfm.waves.scale import scale_exponents, times_power_of_two
 
 CHANNEL = "channel"  # what most estimators give: channels on the grid of the observation
 CLASSES = "classes"  # probabilities float64 [N, C] of the classes that a task asks for
+POSITION = "position"  # places float64 [N, 3] in metres, in the array's own frame (boresight +x, see Grid)
 HALF_A_WAVELENGTH = 0.5
 # Without a wave to divide out, channels are the same to statistics and networks when the spacing differs by less than
 # over the width of a usual band.
