@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from channelfm.baselines.off_grid import fitted_waves
 from channelfm.datasets.blocks import Blocks
-from channelfm.estimator import Examples
+from channelfm.estimator import CHANNEL, Examples
 from channelfm.tasks import Task
 from channelfm.waves.bounds import SphericalWaves
 
@@ -32,14 +32,20 @@ class FittedWaves:
         return fitted_waves(self.blocks.channel[:, 0, :, :, 0], spacing, MOST_WAVES)
 
     def bound(self, task: Task, drawn: Sequence[Examples]) -> Float | None:
-        """The task's bound float64 [seed, unit], NaN where the waves leave more of a channel than the bound; None where
-        there is none: of clean observations, several frames or frequencies, or units of several links."""
+        """The task's bound float64 [seed, unit], NaN where the waves leave more of a channel than the bound on its
+        error; None where there is none: of clean observations, several frames or frequencies, units of several
+        links."""
         frames, _, _, frequencies = self.blocks.grid.shape
         noise = drawn[0].observation.noise
         clean = noise is None or not noise.all()
         if clean or frames * frequencies * drawn[0].unit != 1 or type(task).bound is Task.bound:
             return None
-        waves, misfit = self.found
+        waves, _ = self.found
         bounds = [task.bound(examples, waves) for examples in drawn]
-        told = [np.where(misfit < bound, bound, np.nan) for bound in bounds if bound is not None]
+        told = [self._told(task, bound) for bound in bounds if bound is not None]
         return np.array(told) if len(told) == len(drawn) else None
+
+    def _told(self, task: Task, bound: Float) -> Float:
+        """The bound, as far as the waves stand for the channel: what they leave of it is part of an error of channels
+        alone, and not in the unit of other bounds."""
+        return np.where(self.found[1] < bound, bound, np.nan) if task.gives == CHANNEL else bound

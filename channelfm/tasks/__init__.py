@@ -6,6 +6,7 @@ from channelfm.tasks.base import Measure, Task
 from channelfm.tasks.estimation import HybridEstimation
 from channelfm.tasks.extrapolation import Extrapolation
 from channelfm.tasks.line_of_sight import LineOfSight
+from channelfm.tasks.localisation import Localisation
 from channelfm.tasks.near_field import NearField
 from channelfm.tasks.pilot_estimation import PilotEstimation
 from channelfm.tasks.prediction import Prediction
@@ -17,6 +18,7 @@ TASKS: dict[str, type[Task]] = {
     "hybrid-estimation": HybridEstimation,
     "line-of-sight": LineOfSight,
     "near-field": NearField,
+    "localisation": Localisation,
 }
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Extrapolation",
     "HybridEstimation",
     "LineOfSight",
+    "Localisation",
     "Measure",
     "NearField",
     "PilotEstimation",

@@ -47,7 +47,11 @@ def sight_blocks():
         channel = np.einsum("kn,knrc->nrc", gains, waves)[:, None, :, :, None].astype(np.complex64)
         found = unlabelled(channel, Grid(UPA(rows, cols, 7e9), np.zeros(1), np.array([7e9])))
         counts = np.where(direct, 3, 9).astype(np.int32)
-        labels = dataclasses.replace(found.labels, line_of_sight=direct, near_field=~direct, path_count=counts)
+        places = sources[0] * found.grid.array.wavelength_m
+        views = found.grid.array.view_angles(places).T
+        where = dict(zip(("distance_m", "azimuth_rad", "elevation_rad"), views, strict=True), positions_m=places)
+        kinds = {"line_of_sight": direct, "near_field": ~direct, "path_count": counts}
+        labels = dataclasses.replace(found.labels, **kinds, **where)
         return dataclasses.replace(found, labels=labels)
 
     return make
