@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from channelfm.arrays import UPA
 from channelfm.checks import all_finite, as_numbers, as_whole
 from channelfm.errors import InputError
+from channelfm.hardware import Hardware
 from channelfm.records import HIGHEST_HZ, Record
 from channelfm.units import db_to_power
 
@@ -258,7 +259,8 @@ OPERATORS: dict[str, type[Operator]] = {kind.__name__: kind for kind in (Entries
 @dataclass(frozen=True)
 class Observation(Record):
     """``values`` = operator(channel) + white complex noise of power ``noise`` float64 [N] per value (None: not told; 0:
-    clean), of channels on ``grid``.
+    clean), of channels on ``grid``. ``hardware``: what is known of imperfect hardware, which has changed the values
+    (:mod:`channelfm.impairments`); None: nothing, and whoever does not ask takes values as they are.
 
     A Record: a file, a request's body and a kept cell hold the same bytes.
     """
@@ -267,8 +269,9 @@ class Observation(Record):
     operator: Operator
     grid: Grid
     noise: Float | None = None
+    hardware: Hardware | None = None
 
-    nested: ClassVar[dict[str, type[Record]]] = {"operator": Operator, "grid": Grid}
+    nested: ClassVar[dict[str, type[Record]]] = {"operator": Operator, "grid": Grid, "hardware": Hardware}
 
     def __len__(self) -> int:
         return len(self.values)
@@ -292,8 +295,9 @@ class Observation(Record):
 
     def check(self) -> None:
         """See :meth:`Record.check`; InputError, too, says why an estimator can do nothing with these measurements."""
-        for part in (self.operator, self.grid):
-            part.check()
+        for part in (self.operator, self.grid, self.hardware):
+            if part is not None:
+                part.check()
         wanted = self.operator.shape(self.grid)
         if self.values.shape[1:] != wanted or not np.iscomplexobj(self.values):
             raise InputError(
@@ -306,6 +310,12 @@ class Observation(Record):
         if told.shape != (len(self),) or not (told >= 0).all() or not all_finite(told):
             raise InputError("noise: give one power of at least 0 for each link, or None")
         check_amplitudes(self.values, "observed")
+
+    def _parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        arrays, plain = super()._parts()
+        if self.hardware is None:  # such observations have the bytes that they had before hardware was told
+            del plain["hardware"]
+        return arrays, plain
 
 
 def observe(

@@ -34,8 +34,9 @@ Complex = NDArray[np.complex64]
 
 class Record:
     """Saving and loading shared by all records: array fields as tensors, records within records likewise (their names
-    joined by dots), all else as JSON. ``nested`` names the fields that are records, with their classes; ``axes`` kind
-    and shape of the arrays (:func:`channelfm.checks.check_axes`), which every record that is loaded must have."""
+    joined by dots), all else as JSON. ``nested`` names the fields that are records (or None), with their classes;
+    ``axes`` kind and shape of the arrays (:func:`channelfm.checks.check_axes`), which every record that is loaded must
+    have."""
 
     nested: ClassVar[dict[str, type[Record]]] = {}
     axes: ClassVar[dict[str, str]] = {}
@@ -66,11 +67,13 @@ class Record:
     def _of_parts(cls, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> Self:
         values = dict(plain)
         for field_name, kind in cls.nested.items():
-            inner = {name.removeprefix(f"{field_name}."): array for name, array in arrays.items() if "." in name}
-            values[field_name] = kind._of_parts(inner, values.pop(field_name))
+            told = values.pop(field_name, None)
+            if told is not None:  # else the field has to have a default
+                inner = {name.removeprefix(f"{field_name}."): array for name, array in arrays.items() if "." in name}
+                values[field_name] = kind._of_parts(inner, told)
         own = {name: array for name, array in arrays.items() if "." not in name}
         decoded = cls._decode({key: value for key, value in values.items() if key not in cls.nested})
-        return cls(**own, **decoded, **{key: values[key] for key in cls.nested})
+        return cls(**own, **decoded, **{key: values[key] for key in cls.nested if key in values})
 
     @classmethod
     def load(cls, path: str | Path, unread: Collection[str] = ()) -> Self:
@@ -102,7 +105,9 @@ class Record:
         check_axes(vars(self), self.axes)
         check_plain(self)
         for name in self.nested:
-            getattr(self, name).check()
+            inner = getattr(self, name)
+            if inner is not None:
+                inner.check()
 
     @classmethod
     def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:
