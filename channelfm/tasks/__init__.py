@@ -5,6 +5,7 @@ from __future__ import annotations
 from channelfm.tasks.base import Measure, Task
 from channelfm.tasks.estimation import HybridEstimation
 from channelfm.tasks.extrapolation import Extrapolation
+from channelfm.tasks.impaired import over
 from channelfm.tasks.line_of_sight import LineOfSight
 from channelfm.tasks.localisation import Localisation
 from channelfm.tasks.near_field import NearField
@@ -20,6 +21,7 @@ TASKS: dict[str, type[Task]] = {
     "near-field": NearField,
     "localisation": Localisation,
 }
+TASKS["impaired"] = over(dict(TASKS), HybridEstimation())
 
 __all__ = [
     "TASKS",
