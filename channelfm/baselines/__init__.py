@@ -18,8 +18,11 @@ from channelfm.baselines.lmmse import LMMSE, CanonicalLMMSE
 from channelfm.baselines.majority import Majority
 from channelfm.baselines.matching_pursuit import AngularOMP, PolarOMP
 from channelfm.baselines.off_grid import OffGrid
+from channelfm.baselines.off_grid_delay import OffGridDelay
 from channelfm.baselines.off_grid_process import OffGridProcess
+from channelfm.baselines.polar_sigw import PolarSIGW
 from channelfm.baselines.range_rule import RangeRule
+from channelfm.baselines.simultaneous_pursuit import HybridFieldOMP, PolarSOMP, SimultaneousWeightedOMP
 from channelfm.baselines.wave_frame import WaveFrame
 from channelfm.baselines.zero_filling import ZeroFilling
 from channelfm.errors import InputError
@@ -40,8 +43,13 @@ BASELINES: dict[str, Callable[..., Classical]] = {
     "gaussian-process": GaussianProcess,
     "angular-omp": AngularOMP,
     "polar-omp": PolarOMP,
+    "sw-omp": SimultaneousWeightedOMP,
+    "hybrid-field-omp": HybridFieldOMP,
+    "polar-somp": PolarSOMP,
+    "polar-sigw": PolarSIGW,
     "wave-frame": WaveFrame,
     "wave-frame-gp": WaveFrameProcess,
+    "off-grid-delay": OffGridDelay,
     "off-grid": OffGrid,
     "off-grid-gp": OffGridProcess,
     "sample-and-hold": time.SampleAndHold,
@@ -88,13 +96,18 @@ __all__ = [
     "CanonicalLMMSE",
     "Classical",
     "GaussianProcess",
+    "HybridFieldOMP",
     "LeastSquares",
     "LinearInterpolation",
     "Majority",
     "OffGrid",
+    "OffGridDelay",
     "OffGridProcess",
     "PolarOMP",
+    "PolarSIGW",
+    "PolarSOMP",
     "RangeRule",
+    "SimultaneousWeightedOMP",
     "SplineInterpolation",
     "WaveFrame",
     "WaveFrameProcess",

@@ -1,0 +1,76 @@
+"""The waves that an estimator found, for whoever asks for more than a channel: places, gains and their covariances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from channelfm.observation import Bool, Complex, Float, Grid
+from channelfm.records import Record
+from channelfm.waves.geometry import coordinates, path_difference
+
+Complex128 = NDArray[np.complex128]
+
+
+@dataclass(frozen=True)
+class Waves(Record):
+    """Spherical waves of N links, L slots each, the strongest first.
+
+    ``sources`` float64 [N, L, 3] as (u_y, u_z, q): two direction sines along the array's columns and rows, and the
+    inverse range per carrier wavelength (0: a plane wave); ``delays_s`` [N, L] at the array's centre, up to what all
+    links share; ``gains`` complex128 [N, L] there at the carrier. ``present`` bool [N, L]; empty slots hold 0.
+    ``covariance`` float64 [N, L, 6, 6] of (u_y, u_z, q, delay, real and imaginary part of the gain), all waves
+    together, in white noise (inverse Fisher information; Kay 1993, 15.7); the variance of what array and band do not
+    resolve is infinite. ``squint`` bool [N]: whether steering follows frequency. ``noise`` [N]: its power per
+    measurement, told or left over.
+    """
+
+    sources: Float
+    delays_s: Float
+    gains: Complex128
+    covariance: Float
+    present: Bool
+    squint: Bool
+    noise: Float
+
+    axes: ClassVar[dict[str, str]] = {
+        "sources": "float N L 3",
+        "delays_s": "float N L",
+        "gains": "complex N L",
+        "covariance": "float N L C C",
+        "present": "bool N L",
+        "squint": "bool N",
+        "noise": "float N",
+    }
+
+    def __len__(self) -> int:
+        return len(self.gains)
+
+    def select(self, index: Any) -> Waves:
+        """The links that a NumPy index picks."""
+        return Waves(**{name: getattr(self, name)[index] for name in self.axes})
+
+    def channel(self, grid: Grid) -> Complex:
+        """Their sum on a grid, complex64 [N, T, row, col, F], the same at all times."""
+        rows, cols = grid.shape[1:3]
+        fields = self.fields(grid)
+        answer = np.einsum("nlaf->naf", fields).astype(np.complex64)
+        times = (len(self), grid.shape[0], rows, cols, grid.shape[3])
+        return np.broadcast_to(answer.reshape(len(self), 1, rows, cols, -1), times).copy()
+
+    def fields(self, grid: Grid) -> Complex128:
+        """Every wave on a grid, complex128 [N, L, antenna, F], 0 in empty slots."""
+        _, rows, cols, _ = grid.shape
+        y, z = coordinates(rows, cols, grid.array.spacing_wavelengths)
+        path = path_difference(torch.from_numpy(self.sources), y, z).numpy()
+        detuned = grid.frequencies_hz - grid.array.carrier_hz
+        tones = self.gains[..., None] * np.exp(-2j * np.pi * self.delays_s[..., None] * detuned)
+        stretched = 1 + self.squint[:, None] * detuned / grid.array.carrier_hz
+        if not self.squint.any():
+            return np.asarray(np.exp(-2j * np.pi * path)[..., None] * tones[:, :, None])
+        turned = np.exp(-2j * np.pi * path[..., None] * stretched[:, None, None])
+        return np.asarray(turned * tones[:, :, None])
