@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 from channelfm.baselines import BASELINES
 from channelfm.benchmarking.identity import identity, networks_of
@@ -14,10 +14,9 @@ from channelfm.checkpoints import holds_checkpoint, load_model, packaged_models
 from channelfm.config import brief, shipped_recipes
 from channelfm.errors import InputError
 from channelfm.estimator import Estimator, Learns
-from channelfm.learned.adaptation import Adapted, Mode
+from channelfm.learned.adapters import ADAPTERS, RIVALS
 
 CLASSICAL, PACKAGED = "classical", "packaged"  # words for all of a kind
-MODES = get_args(Mode)  # of adaptation
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,10 @@ class Entry:
 
 
 def find_entries(names: Sequence[str]) -> list[Entry]:
-    """The estimators that names mean: rows of ``BASELINES``, packaged models, folders of checkpoints or runs, each with
-    another row name as "NAME=FOLDER" and adapted to a task as "MODEL+MODE", and the words "classical" and "packaged"
-    for all of a kind. Networks are loaded once, which checks their weights, and let go.
+    """The estimators that names mean: rows of ``BASELINES`` and of ``RIVALS``, packaged models, folders of checkpoints
+    or runs, each with another row name as "NAME=FOLDER" and adapted to a task as "MODEL+WAY", a key of ``ADAPTERS``,
+    and the words "classical" and "packaged" for all of a kind. Networks are loaded once, which checks their weights,
+    and let go.
 
     Raises InputError for a name that is none of these, a folder without a checkpoint (naming how to train it), two
     rows of one name, and no estimator at all.
@@ -67,7 +67,7 @@ def find_entry(asked: str, word: str | None = None) -> Entry:
     name, source = named(asked)
     estimator = _load(source, name or source)
     parameters = sum(parameter.numel() for network in networks_of(estimator) for parameter in network.parameters())
-    own = source if source in BASELINES else estimator.name
+    own = source if source in BASELINES or source in RIVALS else estimator.name
     return Entry(source, name or own, parameters, identity(estimator), isinstance(estimator, Learns), word)
 
 
@@ -90,9 +90,11 @@ def named(asked: str) -> tuple[str | None, str]:
 def _load(source: str, name: str, device: str = "cpu") -> Any:
     if source in BASELINES:
         return BASELINES[source]()
+    if source in RIVALS:
+        return RIVALS[source]()
     model, plus, mode = source.rpartition("+")
-    if plus and mode in MODES and not os.path.exists(source):
-        return Adapted(load_model(model, device), cast(Mode, mode), name=name)
+    if plus and mode in ADAPTERS and not os.path.exists(source):
+        return ADAPTERS[mode](load_model(model, device), name)
     if not holds_checkpoint(source):
         raise InputError(f"predictor '{brief(source)}': {_remedy(source, Path(source))}")
     return load_model(source, device)
@@ -102,7 +104,8 @@ def _remedy(source: str, folder: Path) -> str:
     """What is wrong with a source that is neither an estimator nor a checkpoint, and how to mend it."""
     if len(folder.parts) < 2 and not os.path.exists(folder):
         packaged = ", ".join(packaged_models()) or "none in this version"
-        return f"no such one; classical: {', '.join(BASELINES)}; packaged: {packaged}; or give a checkpoint's folder"
+        known = ", ".join([*BASELINES, *RIVALS])
+        return f"no such one; classical: {known}; packaged: {packaged}; or give a checkpoint's folder"
     run = folder.parent if folder.name == "checkpoint" else folder
     recipe = f"pretrain-{run.name}" if f"pretrain-{run.name}" in shipped_recipes() else "RECIPE"
     return f"no checkpoint there; train it: channelfm pretrain {recipe} --data DATASET --out {brief(str(run))}"

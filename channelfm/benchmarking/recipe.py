@@ -90,13 +90,13 @@ class BenchmarkRecipe(Recipe):
     """A task on one or more sets of links or sequences.
 
     ``task``: its ``kind``, a key of :data:`channelfm.tasks.TASKS`, and its settings. ``predictors`` are names of
-    ``channelfm.baselines.BASELINES``, packaged models, folders of checkpoints or runs, each with another row name as
-    ``NAME=FOLDER``; ``MODEL+MODE`` for a model adapted to the task (probe, partial, lora, full); and the words
-    ``classical`` and ``packaged`` for all of a kind. ``max_samples`` bounds each set: evenly spaced ones over what it
-    keeps. Each is measured once for each of ``seeds``, which draw masks and noise. Estimators that learn are taught
-    with up to ``learn_samples`` of the data set's train split. ``time_budget_s``: seconds that one estimator may take
-    for one case of one set; what it does not pay for is not measured (null: everything is). ``device`` is the
-    networks'.
+    ``channelfm.baselines.BASELINES`` and ``channelfm.learned.adapters.RIVALS``, packaged models, folders of checkpoints
+    or runs, each with another row name as ``NAME=FOLDER``; ``MODEL+WAY`` for a model adapted to the task, a key of
+    ``channelfm.learned.adapters.ADAPTERS``; and the words ``classical`` and ``packaged`` for all of a kind.
+    ``max_samples`` bounds each set: evenly spaced ones over what it keeps. Each is measured once for each of ``seeds``,
+    which draw masks and noise. Estimators that learn are taught with up to ``learn_samples`` of the data set's train
+    split. ``time_budget_s``: seconds that one estimator may take for one case of one set; what it does not pay for is
+    not measured (null: everything is). ``device`` is the networks'.
     """
 
     name: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from channelfm.errors import InputError
 from channelfm.estimator import Examples
+from channelfm.learned.descent import Descent
 from channelfm.learned.estimator import FrameNetwork, Model, batches, device_of, estimator_of
 from channelfm.learned.fusion import FusedHead, range_told, timed_tokens
 from channelfm.learned.heads import HEADS, Head, asked_for
@@ -113,21 +113,15 @@ class Adapted:
             width = self._tokens(inputs, np.arange(1)).shape[-1]
             self._head = head = self._new_head(width, inputs.taken_out, target).to(target.device)
         learning = [part for net in (encoder.network, head) for part in net.parameters() if part.requires_grad]
-        optimizer = torch.optim.AdamW(learning, self.learning_rate, weight_decay=1e-2)
+        descent = Descent(self.name, [(learning, self.learning_rate)], self.steps)
         fixed = self._all_tokens(inputs) if self.mode == "probe" else None
         generator, left = np.random.default_rng(self.seed), np.zeros(0, np.int64)
-        for step in range(self.steps):
+        for _ in range(self.steps):
             if len(left) < min(self.batch_size, len(target)):
                 left = generator.permutation(len(target))
             some, left = left[: self.batch_size], left[self.batch_size :]
             tokens = fixed[some] if fixed is not None else self._tokens(inputs, some)
-            loss = head.loss(head(tokens, inputs.taken_out[some]), target[some])
-            if not torch.isfinite(loss.detach()):
-                raise InputError(f"'{self.name}': the loss is {loss.item()} at step {step}: lower learning_rate")
-            optimizer.param_groups[0]["lr"] = self.learning_rate * (1 + math.cos(math.pi * step / self.steps)) / 2
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            descent.step(head.loss(head(tokens, inputs.taken_out[some]), target[some]))
 
     @torch.no_grad()
     def estimate(self, observation: Observation) -> NDArray[Any]:
