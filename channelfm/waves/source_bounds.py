@@ -81,12 +81,12 @@ def _mean_squares(link: _Strongest, order: int) -> Float:
     """Least mean square errors float64 [3, 3] of the strongest wave's source (u_y, u_z, q) if ``order`` waves are
     estimated, and the others taken for noise: inverse Fisher information, and the square of the shift."""
     errors = np.diag(np.full(3, np.inf))
-    waves, each = len(link.gains), len(link.resolves)
+    waves, each = len(link.gains), len(link.products.seen) // len(link.gains) - 2  # with the delay, where there is one
     first = 2 * waves
     estimated = np.r_[0:order, waves : waves + order, first : first + each * order]
     others = np.r_[order:waves, waves + order : first]
     inverse, told = _inverse(link.products.seen[np.ix_(estimated, estimated)])
-    own = 2 * order + np.arange(each)
+    own = 2 * order + np.arange(len(link.resolves))
     covariance = link.products.noise / 2 * inverse[np.ix_(own, own)]
     left_out = np.concatenate([link.gains[order:].real, link.gains[order:].imag])
     shift = inverse[own] @ link.products.seen[np.ix_(estimated, others)] @ left_out
