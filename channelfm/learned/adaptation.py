@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from channelfm.errors import InputError
 from channelfm.estimator import Examples
 from channelfm.learned.descent import Descent
-from channelfm.learned.estimator import FrameNetwork, Model, batches, device_of, estimator_of
+from channelfm.learned.estimator import FrameNetwork, Model, estimator_of
 from channelfm.learned.fusion import FusedHead, range_told, timed_tokens
 from channelfm.learned.heads import HEADS, Head, asked_for
+from channelfm.learned.networks import batches, device_of
 from channelfm.observation import Observation
 
 Mode = Literal["probe", "partial", "lora", "full"]

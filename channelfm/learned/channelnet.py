@@ -14,7 +14,7 @@ from channelfm.baselines.interpolation import LinearInterpolation
 from channelfm.errors import InputError
 from channelfm.estimator import Examples
 from channelfm.learned.descent import Descent, random_window
-from channelfm.learned.estimator import batches, sharing_weights
+from channelfm.learned.networks import batches, sharing_weights
 from channelfm.learned.redrawn import redrawn
 from channelfm.models.channelnet import ChannelNet
 from channelfm.observation import Observation, fold_frequency

@@ -7,11 +7,10 @@ lies and in its precision.
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,6 +32,7 @@ from channelfm.estimator import (
     known_spacing,
 )
 from channelfm.learned.domains import InFrame, enter_frame
+from channelfm.learned.networks import batches, device_of, sharing_weights
 from channelfm.learned.recipe import (
     DiffusionModel,
     MixtureModel,
@@ -47,7 +47,6 @@ from channelfm.tokens.angle_delay import angle_delay_frames, from_angle_delay_fr
 from channelfm.waves.scale import at_unit_scale
 
 Features = tuple[NDArray[np.float32], NDArray[np.float32]]
-NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 # Features are taken at this share of the forward process, where the channel is still plainly visible.
 _FEATURE_STEP_SHARE = 0.1
@@ -348,23 +347,6 @@ def estimator_of(network: nn.Module, recipe: ModelRecipe, spacing_wavelengths: f
             return SequenceNetwork(network, recipe)
         case MixtureModel():
             return MixtureEstimator(network, recipe)
-
-
-def sharing_weights(network: NetworkT) -> NetworkT:
-    """The same weights in a network of its own, in evaluation mode: the given one stays as it is."""
-    tensors: dict[int, object] = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    return copy.deepcopy(network, tensors).eval()
-
-
-def device_of(network: nn.Module) -> torch.device:
-    """Where a network lies."""
-    return next(network.parameters()).device
-
-
-def batches(numbers: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    """Some numbers in parts of at most ``size``."""
-    for start in range(0, len(numbers), size):
-        yield numbers[start : start + size]
 
 
 def _without_tokens(recipe: NetworkRecipe) -> InputError:

@@ -16,7 +16,8 @@ from channelfm.errors import InputError
 from channelfm.estimator import CHANNEL, Examples
 from channelfm.learned.adaptation import Mode, adapted
 from channelfm.learned.descent import Descent, random_window
-from channelfm.learned.estimator import FrameNetwork, Model, batches, device_of, estimator_of
+from channelfm.learned.estimator import FrameNetwork, Model, estimator_of
+from channelfm.learned.networks import batches, device_of
 from channelfm.learned.recipe import DiffusionModel, OneShotModel
 from channelfm.learned.redrawn import redrawn
 from channelfm.models.ce_head import CEHead

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from channelfm.learned.estimator import device_of
+from channelfm.learned.networks import device_of
 from channelfm.pretraining.learner import Learner
 from channelfm.pretraining.objectives import OBJECTIVES, fresh_networks
 from channelfm.pretraining.views import Batch
