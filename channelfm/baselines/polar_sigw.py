@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from channelfm.baselines.simultaneous import FreeGains, Received, free_gains
 from channelfm.baselines.simultaneous_pursuit import Dictionary, SimultaneousPursuit
 from channelfm.waves.codebook import largest_curvature, polar_codebook
 from channelfm.waves.geometry import coordinates, move_in_front, path_and_slope, phasors
+from channelfm.waves.received import FreeGains, Received, free_gains
 
 _STEPS, _LAST_STEPS = 4, 8  # after each new wave, and of the final set
 _DAMPING = 1e-2

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from channelfm.baselines.simultaneous import Received, SimultaneousEstimator, energy, free_gains, superposition
+from channelfm.baselines.simultaneous import SimultaneousEstimator
 from channelfm.errors import InputError
 from channelfm.observation import Combining, Observation
 from channelfm.waves.codebook import angular_codebook, polar_codebook
 from channelfm.waves.geometry import coordinates, waves_at
+from channelfm.waves.received import Received, energy, free_gains, superposition
 
 _LARGEST_DICTIONARY = 1 << 27  # measurements times atoms, 1 GiB
 _WAVES_AT_ONCE = 1 << 22  # atoms times antennas
