@@ -1,16 +1,17 @@
 """Classical estimators, and the bounds that no estimator can beat.
 
 ``BASELINES`` is the one list of them: row name -> constructor, from trivial to strong, first over the antennas, then
-over time (:mod:`channelfm.baselines.time`). All are made without an argument; those over the antennas take
-``spacing_wavelengths``, for when ``predict`` is not told any. Those that are :class:`channelfm.estimator.Learns` learn
-from examples before they answer. :func:`classical` names those that can answer an observation.
+over time (:mod:`channelfm.baselines.time`), then of places (:mod:`channelfm.baselines.places`). All are made without
+an argument; those over the antennas take ``spacing_wavelengths``, for when ``predict`` is not told any. Those that are
+:class:`channelfm.estimator.Learns` learn from examples before they answer. :func:`classical` names those that can
+answer an observation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from channelfm.baselines import time
+from channelfm.baselines import places, time
 from channelfm.baselines.gaussian_process import GaussianProcess, WaveFrameProcess
 from channelfm.baselines.interpolation import LinearInterpolation, SplineInterpolation
 from channelfm.baselines.least_squares import LeastSquares
@@ -29,7 +30,7 @@ from channelfm.errors import InputError
 from channelfm.estimator import CHANNEL, ChannelEstimator, SequenceEstimator
 from channelfm.observation import Observation
 
-Classical = ChannelEstimator | SequenceEstimator | Majority | RangeRule
+Classical = ChannelEstimator | SequenceEstimator | places.PlaceEstimator | Majority | RangeRule
 
 BASELINES: dict[str, Callable[..., Classical]] = {
     "majority": Majority,
@@ -61,6 +62,15 @@ BASELINES: dict[str, Callable[..., Classical]] = {
     "esprit": time.SharedMatrixPencil,
     "kalman": time.KalmanFilter,
     "harmonic-pursuit": time.HarmonicPursuit,
+    "mean-position": places.MeanPosition,
+    "fingerprint-knn": places.Fingerprints,
+    "power-ranging": places.PowerRanging,
+    "subarray-music": places.SubarrayMusic,
+    "polar-codebook-omp": places.PolarCodebook,
+    "single-wave": places.SingleWave,
+    "joint-waves": places.StrongestWave,
+    "wave-posterior": places.WavePosterior,
+    "ground-bounce": places.GroundBounce,
 }
 
 

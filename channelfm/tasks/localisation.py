@@ -136,4 +136,4 @@ def _as_sent(waves: SphericalWaves, channel: Complex, spacing_wavelengths: float
         each = wave_of(torch.from_numpy(waves.sources[number]), rows, cols, spacing_wavelengths).numpy()
         field = np.tensordot(waves.gains[number], each, axes=1)
         gains.append(waves.gains[number] * np.linalg.norm(sent) / max(np.linalg.norm(field), 1e-300))
-    return SphericalWaves(waves.sources, np.array(gains))
+    return waves._replace(gains=np.array(gains))

@@ -8,7 +8,7 @@ import pytest
 from channelfm.arrays import spherical_wave
 from channelfm.baselines import BASELINES, ZeroFilling, classical
 from channelfm.errors import InputError
-from channelfm.estimator import CLASSES, Estimator, Examples, Learns, antennas_seen
+from channelfm.estimator import CLASSES, POSITION, Estimator, Examples, Learns, antennas_seen
 from channelfm.metrics import nmse
 from channelfm.tokens.masks import random_mask
 
@@ -51,7 +51,7 @@ def test_every_row_is_made_without_an_argument_and_can_tell_whether_it_answers()
         row = make()
         assert isinstance(row, Estimator)
         assert row.name == name
-        if name in classical(ANTENNAS, CLASSES):
+        if name in {*classical(ANTENNAS, CLASSES), *classical(ANTENNAS, POSITION)}:
             row.check(ANTENNAS)
         else:
             with pytest.raises(InputError, match=r"RF chains|predicts frames"):
