@@ -298,7 +298,7 @@ class DatasetRecipe(Recipe):
         """Recipes that say nothing of ``near_field`` have the hashes that they had before there was such a field."""
         values: dict[str, Any] = plain(self)
         if self.near_field == NearFieldRecipe():
-            del values["near_field"]
+            values.pop("near_field", None)
         return values
 
     def with_fallbacks(self) -> DatasetRecipe:
