@@ -16,9 +16,11 @@ from torch import Tensor
 from channelfm.waves.fit import Fit, GainBasis, Waves, refine, with_best_degree
 from channelfm.waves.gathered import Gathered
 from channelfm.waves.geometry import path_and_slope, phase_derivatives, phasors
-from channelfm.waves.search import search_waves
+from channelfm.waves.greedy import find_waves
+from channelfm.waves.search import alias_hypotheses
 
-_STEPS = 6  # Levenberg-Marquardt steps of each fit, at most
+_SEARCHED = 512  # observed antennas that the search looks at; all are fitted
+_STEPS, _STEPS_AGAIN = 4, 6  # Levenberg-Marquardt steps of the first fit and of others, at most
 # Antennas that miss the fit by so many times the median are left out: a weak path that reaches a corner of the array
 # alone. White noise is further out once in 60,000 antennas.
 _OUTLIER, _TRIMMINGS = 4.0, 2
@@ -46,11 +48,9 @@ def joint_waves(field: Tensor, mask: Tensor, spacing_wavelengths: float, most: i
 
     Of directions that a regular mask leaves alike, the likeliest is taken. A sample that is zero has no wave.
     """
-    found = search_waves(field, mask, spacing_wavelengths, most)
-    certain = found.probability >= found.probability.amax(1, keepdim=True).clamp_max(0.5)
-    size = found.gains[..., 0].abs() * (found.present & certain)
+    sources, size = _starts(field, mask, spacing_wavelengths, most)
     order = size.argsort(1, descending=True)
-    starts = found.sources.gather(1, order[..., None].expand(-1, -1, 3)).double()
+    starts = sources.gather(1, order[..., None].expand(-1, -1, 3)).double()
     antennas = Gathered.entries(field, mask, spacing_wavelengths, dtype=torch.float32)
     count, number = len(field), (size > 0).sum(1)
     sources = torch.zeros(count, most, 3, dtype=torch.float64)
@@ -64,6 +64,24 @@ def joint_waves(field: Tensor, mask: Tensor, spacing_wavelengths: float, most: i
         gains[some, :waves] = fit.gains[..., 0][at]
         covariance[some, :waves] = _covariance(part, fit)[at]
     return JointWaves(sources, gains, covariance)
+
+
+def _starts(field: Tensor, mask: Tensor, spacing: float, most: int) -> tuple[Tensor, Tensor]:
+    """Sources float32 [N, K, 3] and amplitudes [N, K] of a coarse search, those of the likeliest hypothesis where
+    directions look alike; amplitudes are 0 where a sample has fewer."""
+    sources, size = torch.zeros(len(field), most, 3), torch.zeros(len(field), most)
+    parts = [(numbers, hypotheses.best()) for numbers, hypotheses in alias_hypotheses(field, mask, spacing, most)]
+    plain = torch.ones(len(field), dtype=torch.bool)
+    for numbers, _ in parts:
+        plain[numbers] = False
+    if bool(plain.any()):
+        antennas = Gathered.entries(field[plain], mask[plain], spacing, _SEARCHED, torch.float32)
+        parts.append((torch.nonzero(plain)[:, 0], find_waves(antennas, most, last_steps=0)))
+    for numbers, found in parts:
+        slots = found.present.shape[1]
+        sources[numbers, :slots] = found.sources
+        size[numbers, :slots] = found.gains[..., 0].abs() * found.present
+    return sources, size
 
 
 def _fitted(antennas: Gathered, starts: Tensor) -> tuple[Fit, Gathered]:
@@ -87,7 +105,7 @@ def _again(fit: Fit, chosen: Tensor, antennas: Gathered, waves: Waves, basis: Ga
     """The fit, anew from ``waves`` for the chosen samples."""
     if not bool(chosen.any()):
         return fit
-    return fit.replaced(chosen, refine(antennas.select(chosen), waves.select(chosen), basis, _STEPS))
+    return fit.replaced(chosen, refine(antennas.select(chosen), waves.select(chosen), basis, _STEPS_AGAIN))
 
 
 def _without_outliers(antennas: Gathered, fit: Fit, basis: GainBasis) -> Gathered:
