@@ -17,7 +17,7 @@ ADAPTERS: dict[str, Callable[[Model, str], Learns]] = {
     "partial": lambda model, name: Adapted(model, "partial", name=name),
     "lora": lambda model, name: Adapted(model, "lora", name=name),
     "full": lambda model, name: Adapted(model, "full", name=name),
-    "fusion": lambda model, name: Adapted(model, "probe", name=name, fused=True),
+    "fusion": lambda model, name: Adapted(model, "probe", name=name, fused=True, learning_rate=5e-4),
     "ce": lambda model, name: PilotHead(model, name),
 }
 RIVALS: dict[str, Callable[[], Learns]] = {"channelnet": ChannelNetEstimator}

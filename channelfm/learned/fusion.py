@@ -15,7 +15,7 @@ from channelfm.errors import InputError
 from channelfm.estimator import CLASSES
 from channelfm.learned.domains import InFrame
 from channelfm.learned.estimator import DiffusionEstimator, FrameNetwork, TokenNetwork
-from channelfm.learned.heads import HEADS, FocalClassHead, Head
+from channelfm.learned.heads import FocalClassHead, Head
 from channelfm.models.layers import FeedForward, grid_positions
 from channelfm.waves.ranging import strongest_range
 from channelfm.waves.scale import scale_exponents, times_power_of_two
@@ -27,7 +27,8 @@ STEP_SHARES = (0.05, 0.2, 0.4, 0.6, 0.8)
 _CELLS = 4
 _HEADS = 4  # of attention
 _FARTHEST = 0.01  # inverse ranges, in inverse Rayleigh distances, below which all are alike
-FUSED_HEADS: dict[str, type[Head]] = HEADS | {CLASSES: FocalClassHead}
+_SURE = 30.0  # the largest evidence
+_SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of the evidence, that may be believed
 
 
 def timed_tokens(encoder: FrameNetwork, known: Tensor, seen: Tensor) -> Tensor:
@@ -60,15 +61,54 @@ def in_cells(tokens: Tensor, rows: int, cols: int) -> Tensor:
 
 
 def range_told(inside: InFrame) -> Tensor:
-    """What the waves that the frame takes out tell of the range, float32 [N, 3]: logarithms of the strongest one's
-    inverse range and of its deviation, in inverse Rayleigh distances, and how many deviations it is within the Rayleigh
-    distance (its inverse hyperbolic sine)."""
+    """What the waves that the frame takes out tell of the range, float32 [N, 4]: logarithms of the strongest one's
+    inverse range and of its deviation, in inverse Rayleigh distances; how many deviations it is within the Rayleigh
+    distance (inverse hyperbolic sine); and the evidence, the logarithm of how much likelier within than beyond."""
     rows, cols = inside.seen.shape[1:]
     rayleigh = 2 * ((rows - 1) ** 2 + (cols - 1) ** 2) * inside.spacing_wavelengths**2
     received = times_power_of_two(inside.received, -scale_exponents(inside.received))
     source, deviation = strongest_range(received, inside.seen, inside.spacing_wavelengths)
     inverse, deviation = source[:, 2] * rayleigh, (deviation * rayleigh).clamp(1e-4, 1e4)
-    return torch.stack([(inverse + _FARTHEST).log(), deviation.log(), ((inverse - 1) / deviation).asinh()], dim=1)
+    within = ((inverse - 1) / deviation).double()
+    evidence = (torch.special.log_ndtr(within) - torch.special.log_ndtr(-within)).clamp(-_SURE, _SURE)
+    told = [(inverse + _FARTHEST).log(), deviation.log(), within.asinh(), evidence]
+    return torch.stack([part.float() for part in told], dim=1)
+
+
+class InformedClassHead(FocalClassHead):
+    """Classes of which the last column of what was taken out is evidence for the second of two: the output is what the
+    evidence says, as far as the examples confirm it, and a correction that starts at none.
+
+    That share is the one of a few that has the least loss on the examples; of what is no question of range, it is 0.
+    """
+
+    def __init__(self, width: int, taken_out: Tensor, target: Tensor) -> None:
+        super().__init__(width, taken_out[:, :-1], target)
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.two = len(self.weight) == 2
+        share = _confirmed_share(taken_out[:, -1], target, self.weight) if self.two else 0.0
+        self.share = nn.Parameter(torch.tensor(share), requires_grad=self.two)
+
+    def forward(self, tokens: Tensor, taken_out: Tensor) -> Tensor:
+        """See :class:`channelfm.learned.heads.Head`: logits [N, class]."""
+        correction = super().forward(tokens, taken_out[:, :-1])
+        return correction + self.share * _odds(taken_out[:, -1]) if self.two else correction
+
+
+def _confirmed_share(evidence: Tensor, target: Tensor, weight: Tensor) -> float:
+    losses = [nn.functional.cross_entropy(share * _odds(evidence), target, weight) for share in _SHARES]
+    return _SHARES[int(torch.stack(losses).argmin())]
+
+
+def _odds(evidence: Tensor) -> Tensor:
+    """Logits [N, 2]."""
+    return torch.stack([-evidence, evidence], dim=1) / 2
+
+
+FUSED_HEADS: dict[str, type[Head]] = HEADS | {CLASSES: InformedClassHead}
 
 
 class FusedHead(Head):

@@ -11,7 +11,7 @@ from channelfm.errors import InputError
 from channelfm.estimator import CLASSES, Examples, antennas_seen
 from channelfm.learned.adaptation import Adapted
 from channelfm.learned.domains import enter_frame
-from channelfm.learned.fusion import STEP_SHARES, FusedHead, in_cells, range_told, timed_tokens
+from channelfm.learned.fusion import STEP_SHARES, FusedHead, InformedClassHead, in_cells, range_told, timed_tokens
 from channelfm.learned.heads import ClassHead, FocalClassHead, asked_for
 from channelfm.tasks.observing import Partial, partial
 from channelfm.tokens.canonical import FrameRecipe
@@ -62,6 +62,7 @@ def test_every_weight_of_the_head_learns_and_steps_and_places_count():
     torch.manual_seed(0)
     taken_out, target = torch.randn(6, 9), torch.tensor([0, 1, 0, 1, 1, 0])
     head, tokens = FusedHead(16, taken_out, target), torch.randn(6, 5, 2, 3, 16)
+    torch.nn.init.normal_(head.head.layers[-1].weight)  # it starts at zero
     head.loss(head(tokens, taken_out), target).backward()
     assert all(weight.grad is not None for weight in head.parameters())
     still = [name for name, weight in head.named_parameters() if not weight.grad.abs().sum() > 0]
@@ -94,6 +95,23 @@ def test_what_the_waves_tell_is_the_range():
     assert (told[:, 1] < -3).all()
     assert told[0, 2] > 1
     assert told[2, 2] < -1
+    assert told[0, 3] == 30
+    assert told[2, 3] == -30
+
+
+def test_evidence_counts_as_far_as_examples_confirm_it():
+    generator = torch.Generator().manual_seed(0)
+    evidence = 4 * torch.randn(400, generator=generator)
+    said = (torch.rand(400, generator=generator) < evidence.sigmoid()).long()
+    other = torch.randint(0, 2, (400,), generator=generator)
+    taken_out, tokens = torch.stack([torch.zeros(400), evidence], dim=1), torch.zeros(400, 1, 4)
+    confirmed, unrelated = (InformedClassHead(4, taken_out, target) for target in (said, other))
+    assert confirmed.share >= 0.7
+    assert unrelated.share <= 0.05
+    answer = confirmed.answer(confirmed(tokens, taken_out).detach())
+    np.testing.assert_allclose(answer[:, 1], (confirmed.share.detach() * evidence).sigmoid(), atol=1e-6)
+    three = InformedClassHead(4, taken_out, torch.arange(400) % 3)
+    assert not three(tokens, taken_out).any()
 
 
 @pytest.mark.slow
