@@ -15,7 +15,7 @@ from channelfm.errors import InputError
 from channelfm.estimator import CLASSES
 from channelfm.learned.domains import InFrame
 from channelfm.learned.estimator import DiffusionEstimator, FrameNetwork, TokenNetwork
-from channelfm.learned.heads import FocalClassHead, Head
+from channelfm.learned.heads import HEADS, FocalClassHead, Head
 from channelfm.models.layers import FeedForward, grid_positions
 from channelfm.waves.ranging import strongest_range
 from channelfm.waves.scale import scale_exponents, times_power_of_two
