@@ -26,10 +26,12 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class KeepRecipe(Recipe):
-    """Which links of a split are measured: those with (true) or without (false) line of sight, and those with more than
-    so many paths; null keeps all. Links without any path are never measured."""
+    """Which links of a split are meant: those with (true) or without (false) line of sight, those within (true) or
+    beyond (false) the stored array's Rayleigh distance, and those with more than so many paths; null keeps all. Links
+    without any path never are."""
 
     line_of_sight: bool | None = None
+    near_field: bool | None = None
     more_paths_than: int | None = Field(default=None, ge=0)
 
 
@@ -51,12 +53,14 @@ class SetRecipe(DataRecipe):
 
     ``scene``: of one scene alone. Of single links, ``keep`` chooses some, and ``array`` are rows and columns of the
     sub-array about the centre that is measured instead of the whole one, for data sets that store paths. Who learns is
-    taught by the split "train" of ``learn_from``, a folder or the name of a packaged data set; null: of its own.
+    taught by the split "train" of ``learn_from``, a folder or the name of a packaged data set; null: of its own; of
+    single links, by those that ``learn_keep`` chooses.
     """
 
     scene: str | None = None
     learn_from: str | None = None
     keep: KeepRecipe = KeepRecipe()
+    learn_keep: KeepRecipe = KeepRecipe()
     array: tuple[Count, Count] | None = None
 
 
@@ -115,9 +119,10 @@ class BenchmarkRecipe(Recipe):
     def _consistent(self) -> Self:
         for sets in (self.sets, self.quick.sets or ()):
             _refuse_twice("sets", [part.name for part in sets])
-            single = [part.name for part in sets if part.array or part.keep != KeepRecipe()]
-            if single and self.frames is not None:
-                raise ValueError(f"sets: '{single[0]}': keep and array choose single links; {self.task.kind} has none")
+            chosen = [part for part in sets if {part.keep, part.learn_keep} != {KeepRecipe()} or part.array]
+            if chosen and self.frames is not None:
+                name = chosen[0].name
+                raise ValueError(f"sets: '{name}': keep and array choose single links; {self.task.kind} has none")
         for seeds in (self.seeds, self.quick.seeds or ()):
             _refuse_twice("seeds", [str(seed) for seed in seeds])
         if self.tuning.recipes and self.frames is None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channelfm.arrays import UPA
-from channelfm.benchmarking.recipe import DataRecipe, SetRecipe
+from channelfm.benchmarking.recipe import DataRecipe, KeepRecipe, SetRecipe
 from channelfm.config import load_recipe
 from channelfm.datasets.blocks import Blocks, holds_paths, link_blocks, scene_names, spread
 from channelfm.datasets.dataset import Dataset, open_dataset
@@ -19,6 +19,8 @@ from channelfm.datasets.packaged import packaged_folder, packaged_sets
 from channelfm.datasets.recipe import DatasetRecipe
 from channelfm.datasets.sequences import sequence_blocks
 from channelfm.errors import InputError
+from channelfm.observation import Bool
+from channelfm.records import Channels
 
 Numbers = NDArray[np.int64]
 
@@ -65,9 +67,9 @@ class MeasuredSet:
         if self.frames is not None:
             blocks, _ = sequence_blocks(self.teacher, "train", self.frames)
             return blocks.select(spread(np.arange(len(blocks)), most))
-        numbers = spread(np.flatnonzero(self.teacher.labels("train").has_path), most)
+        numbers = spread(np.flatnonzero(_kept(self.teacher.labels("train"), self.settings.learn_keep)), most)
         if not len(numbers):
-            raise InputError("it learns, and no link of split 'train' has a path")
+            raise InputError("it learns, and no link of split 'train' has a path and is kept by 'learn_keep'")
         blocks = link_blocks(self.teacher, "train", numbers, self.settings.array)
         return blocks.select(np.any(blocks.channel != 0, axis=(1, 2, 3, 4)))
 
@@ -166,11 +168,7 @@ def _chosen(dataset: Dataset, settings: SetRecipe, most: int) -> tuple[Numbers, 
         )
     if keep.more_paths_than is not None and labels.path_count is None:
         raise InputError(f"{where}: {settings.dataset} does not tell how many paths a link has: leave out 'keep'")
-    wanted = labels.has_path & (scenes == settings.scene if settings.scene else True)
-    if keep.line_of_sight is not None:
-        wanted &= labels.line_of_sight == keep.line_of_sight
-    if keep.more_paths_than is not None and labels.path_count is not None:
-        wanted &= labels.path_count > keep.more_paths_than
+    wanted = _kept(labels, keep) & (scenes == settings.scene if settings.scene else True)
     numbers = spread(np.flatnonzero(wanted), most)
     if not len(numbers):
         raise InputError(
@@ -178,3 +176,15 @@ def _chosen(dataset: Dataset, settings: SetRecipe, most: int) -> tuple[Numbers, 
             f"and is kept by {keep!r}: loosen 'keep', or choose another split or scene"
         )
     return numbers, int((~labels.has_path).sum())
+
+
+def _kept(labels: Channels, keep: KeepRecipe) -> Bool:
+    """Which links have a path and are kept, bool [N]; all of them by a number of paths that is not known."""
+    wanted = labels.has_path.copy()
+    if keep.line_of_sight is not None:
+        wanted &= labels.line_of_sight == keep.line_of_sight
+    if keep.near_field is not None:
+        wanted &= labels.near_field == keep.near_field
+    if keep.more_paths_than is not None and labels.path_count is not None:
+        wanted &= labels.path_count > keep.more_paths_than
+    return wanted

@@ -60,9 +60,21 @@ def test_links_are_kept_by_sight_paths_and_scene(tiny_dataset):
     seen = links_of(tiny_dataset, keep={"line_of_sight": True})
     assert seen.blocks.labels.line_of_sight.all()
     assert len(seen.blocks) == everything.blocks.labels.line_of_sight.sum()
+    near = links_of(tiny_dataset, keep={"near_field": bool(everything.blocks.labels.near_field[0])})
+    assert len(np.unique(near.blocks.labels.near_field)) == 1
     second = links_of(tiny_dataset, scene="second")
     assert second.scenes == ("second",)
     assert 0 < len(second.blocks) < len(everything.blocks)
+
+
+def test_who_learns_is_taught_by_the_links_that_are_chosen_for_it(tiny_dataset):
+    lesson, alike = (links_of(tiny_dataset, **kept).training(1000) for kept in ({}, {"keep": {"line_of_sight": True}}))
+    assert len(lesson) == len(alike)
+    chosen = links_of(tiny_dataset, learn_keep={"line_of_sight": True}).training(1000)
+    assert chosen.labels.line_of_sight.all()
+    assert len(chosen) == lesson.labels.line_of_sight.sum() > 0
+    with pytest.raises(InputError, match="learn_keep"):
+        links_of(tiny_dataset, learn_keep={"more_paths_than": 900}).training(1000)
 
 
 def test_a_sub_array_is_the_middle_of_the_whole_one(tiny_dataset):
