@@ -7,7 +7,7 @@ subcarrier, and so do those bounds that are quoted with them. A path's delay tie
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,12 +21,22 @@ from channelfm.observation import Combined, Combining, Complex, Entries, Float, 
 from channelfm.waves.record import Waves
 from channelfm.waves.scale import scale_exponents, times_power_of_two
 from channelfm.waves.wideband import Wideband, WidebandFit, fit_at, refine
-from channelfm.waves.wideband_search import search_wideband
+from channelfm.waves.wideband_search import pruned, revisited, search_wideband
 
 _FINAL_STEPS = 6
 _WAVES_THAT_TELL, _TELLING_STEPS = 3, 4  # whether beams squint
 _LINKS_AT_ONCE = 16
 _LEAST_INFORMATION = 1e-12  # share of the largest, of scaled parameters, below which nothing is known
+
+
+class _Found(NamedTuple):
+    """Fits of some ``links`` (their numbers), whether these ``squint``, and the ``probability`` float64 [n] that the
+    weakest wave is there."""
+
+    links: Tensor
+    fit: WidebandFit
+    squints: bool
+    probability: Tensor
 
 
 class OffGridDelay(ChannelEstimator):
@@ -74,22 +84,25 @@ class OffGridDelay(ChannelEstimator):
         self.check(observation)
         measured, exponents = measurements(observation)
         heard = torch.nonzero((measured.values != 0).flatten(1).any(1))[:, 0]
-        found: list[tuple[Tensor, WidebandFit, bool]] = []
+        found: list[_Found] = []
         for some in torch.split(heard, _LINKS_AT_ONCE) if len(heard) else ():
-            found += [(some[members], fit, squints) for members, fit, squints in self._found(measured.select(some))]
+            found += [part._replace(links=some[part.links]) for part in self._found(measured.select(some))]
         told = observation.noise
         noise = None if told is None else np.repeat(told, len(measured) // max(len(told), 1))
         return _as_record(measured, found, exponents, noise)
 
-    def _found(self, measured: Wideband) -> list[tuple[Tensor, WidebandFit, bool]]:
+    def _found(self, measured: Wideband) -> list[_Found]:
         """Link numbers, their final fits and whether these squint."""
         single, parts = measured.of_type(torch.complex64), []
         for links, start, squints in self._worlds(single):
             terms = measured.terms_of_squint if squints else 1
             for members, fit in search_wideband(single.select(links), self.max_waves, terms, start):
-                exact = measured.select(links[members])
-                final = refine(exact, fit_at(exact, fit.placed, terms), _FINAL_STEPS, terms)
-                parts.append((links[members], final, squints))
+                some = single.select(links[members])
+                for inside, kept, probability in pruned(some, revisited(some, fit, terms), terms):
+                    chosen = links[members[inside]]
+                    exact = measured.select(chosen)
+                    final = refine(exact, fit_at(exact, kept.placed, terms), _FINAL_STEPS, terms)
+                    parts.append(_Found(chosen, final, squints, probability))
         return parts
 
     def _worlds(self, measured: Wideband) -> list[tuple[Tensor, WidebandFit | None, bool]]:
@@ -167,23 +180,25 @@ def _distinct_weights(operator: Combining, links: int, samples: int) -> Complex:
 
 def _as_record(
     measured: Wideband,
-    found: list[tuple[Tensor, WidebandFit, bool]],
+    found: list[_Found],
     exponents: Tensor,
     told: Float | None,
 ) -> Waves:
     count = len(measured)
-    most = max((fit.gains.shape[1] for _, fit, _ in found), default=0)
+    most = max((part.fit.gains.shape[1] for part in found), default=0)
     scale = torch.ldexp(torch.ones(count, dtype=torch.float64), exponents).numpy()
     sources, delays = np.zeros((count, most, 3)), np.zeros((count, most))
-    gains, covariance = np.zeros((count, most), np.complex128), np.zeros((count, most, 6, 6))
+    gains, covariance = np.zeros((count, most), np.complex64), np.zeros((count, most, 6, 6))
+    hidden = [axis for axis in range(4) if axis not in measured.resolved]
     present, squint, noise = np.zeros((count, most), bool), np.zeros(count, bool), np.zeros(count)
-    for members, fit, squints in found:
+    for members, fit, squints, probability in found:
         links, waves = members.numpy(), fit.gains.shape[1]
         order = fit.gains.abs().argsort(dim=1, descending=True)
         row = torch.arange(len(order))[:, None]
         sources[links, :waves] = fit.placed.sources[row, order].numpy()
         delays[links, :waves] = fit.placed.delays[row, order].numpy() / measured.bandwidth_hz
         gains[links, :waves] = fit.gains[row, order].numpy() * scale[links, None]
+        gains[links, waves - 1] *= probability.numpy()
         present[links, :waves], squint[links] = True, squints
         freedom = (2 * measured.select(members).numbers - waves * (2 + len(measured.resolved))).clamp_min(1)
         left = (2 * fit.cost / freedom).numpy()
@@ -193,12 +208,14 @@ def _as_record(
         )
         spread[..., 4:, :] *= scale[links, None, None, None]
         spread[..., :, 4:] *= scale[links, None, None, None]
+        spread[..., hidden, hidden] = np.inf
         covariance[links, :waves] = spread
     return Waves(sources, delays, gains, covariance, present, squint, noise)
 
 
 def _covariances(measured: Wideband, fit: WidebandFit) -> Tensor:
-    """Covariances float64 [N, L, 6, 6] of each wave's parameters at unit noise, as :class:`Waves` orders them."""
+    """Covariances float64 [N, L, 6, 6] of each wave's parameters at unit noise, as :class:`Waves` orders them, 0 in what is
+    not resolved."""
     count, waves = fit.gains.shape
     fisher = 2 * fit.normal
     diagonal = fisher.diagonal(dim1=1, dim2=2).clamp_min(1e-300)
@@ -213,6 +230,5 @@ def _covariances(measured: Wideband, fit: WidebandFit) -> Tensor:
     if 3 in measured.resolved:
         unit[-1] = 1 / measured.bandwidth_hz
     whole = torch.zeros(count, waves, 6, 6, dtype=torch.float64)
-    whole[..., range(6), range(6)] = torch.inf
     whole[..., places[:, None], places] = own * unit[:, None] * unit
     return whole

@@ -22,16 +22,16 @@ class Waves(Record):
 
     ``sources`` float64 [N, L, 3] as (u_y, u_z, q): two direction sines along the array's columns and rows, and the
     inverse range per carrier wavelength (0: a plane wave); ``delays_s`` [N, L] at the array's centre, up to what all
-    links share; ``gains`` complex128 [N, L] there at the carrier. ``present`` bool [N, L]; empty slots hold 0.
-    ``covariance`` float64 [N, L, 6, 6] of (u_y, u_z, q, delay, real and imaginary part of the gain), all waves
-    together, in white noise (inverse Fisher information; Kay 1993, 15.7); the variance of what array and band do not
-    resolve is infinite. ``squint`` bool [N]: whether steering follows frequency. ``noise`` [N]: its power per
-    measurement, told or left over.
+    links share; ``gains`` complex64 [N, L] there at the carrier, times the probability that there is such a wave.
+    ``present`` bool [N, L]; empty slots hold 0. ``covariance`` float64 [N, L, 6, 6] of (u_y, u_z, q, delay, real and
+    imaginary part of the gain), all waves together, in white noise (inverse Fisher information; Kay 1993, 15.7); the
+    variance of what array and band do not resolve is infinite. ``squint`` bool [N]: whether steering follows
+    frequency. ``noise`` [N]: its power per measurement, told or left over.
     """
 
     sources: Float
     delays_s: Float
-    gains: Complex128
+    gains: Complex
     covariance: Float
     present: Bool
     squint: Bool

@@ -19,6 +19,9 @@ _DELAYS, _DIRECTIONS = 4, 4  # candidates: delays of the residual, and direction
 _CHIRP_STEP = 2.5  # radians at the outermost antennas between neighbouring ranges
 _FINE = 8  # zero padding of the final look at a candidate's delay
 _ALONE_STEPS, _TOGETHER_STEPS = 4, 8
+_WORTH_MOVING = 1e-3  # of the cost
+_FALSE_ALARMS = 2e-3
+_DOUBTFUL = 8.0  # of the criterion: waves that miss the penalty by less are there with a probability
 _LEAST_LEFT = 1e-9  # of the energy: no further wave is looked for below that
 
 
@@ -27,8 +30,8 @@ def search_wideband(
 ) -> list[tuple[Tensor, WidebandFit]]:
     """Link numbers and their fits, one entry per number of waves that occurs; up to ``most`` waves, from a ``start``.
 
-    A link grows while the criterion n ln(cost) + waves * penalty falls for n = 2 Q F real measurements
-    (:func:`wave_penalty`), and one wave is always fitted.
+    A link grows while n ln(cost) falls by about :func:`wave_penalty` with a wave, for n = 2 Q F real measurements; one
+    wave is always fitted.
     """
     numbers = torch.arange(len(measured), device=measured.values.device)
     energy = torch.view_as_real(measured.values).square().sum((1, 2, 3), dtype=torch.float64)
@@ -36,22 +39,59 @@ def search_wideband(
     finished = []
     while len(numbers) and fit.gains.shape[1] < most:
         larger = _grown(part, fit, terms)
-        reals = 2 * part.numbers
-        saved = reals * (fit.cost.clamp_min(1e-300).log() - larger.cost.clamp_min(1e-300).log())
-        grows = (saved > wave_penalty(part)) & (fit.cost > _LEAST_LEFT * energy[numbers])
-        grows &= (fit.gains.shape[1] + 1) * (len(part.resolved) + 2) < reals / 2
+        grows = _saving(part, fit, larger) > wave_penalty(part) - _DOUBTFUL
+        grows &= fit.cost > _LEAST_LEFT * energy[numbers]
+        grows &= (fit.gains.shape[1] + 1) * (len(part.resolved) + 2) < part.numbers
         finished.append((numbers[~grows], fit.select(~grows)))
         numbers, fit, part = numbers[grows], larger.select(grows), part.select(grows)
     finished.append((numbers, fit))
     return [(members, found) for members, found in finished if len(members)]
 
 
+def revisited(measured: Wideband, fit: WidebandFit, terms: int = 1) -> WidebandFit:
+    """The fit after every wave in turn was looked for anew in what the others leave, where that explains more.
+
+    A wave that was found beside stronger ones that were not known yet may stand for two, or for a side lobe.
+    """
+    waves = fit.gains.shape[1]
+    for wave in range(waves if waves > 1 else 0):
+        kept = [other for other in range(waves) if other != wave]
+        others = Placed(fit.placed.sources[:, kept], fit.placed.delays[:, kept])
+        without = refine(measured, fit_at(measured, others, terms), _ALONE_STEPS, terms)
+        trial = _grown(measured, without, terms)
+        fit = fit.where(trial.cost < (1 - _WORTH_MOVING) * fit.cost, trial)
+    return fit
+
+
+def pruned(measured: Wideband, fit: WidebandFit, terms: int = 1) -> list[tuple[Tensor, WidebandFit, Tensor]]:
+    """Link numbers, their fits once weakest waves that are hardly there are taken out again, and the probability
+    float64 [N] that the weakest one left is there: the odds that its saving means against :func:`wave_penalty`."""
+    numbers, finished = torch.arange(len(measured), device=measured.values.device), []
+    while len(numbers) and fit.gains.shape[1] > 1:
+        waves = fit.gains.shape[1]
+        kept = fit.gains.abs().argsort(dim=1, descending=True)[:, : waves - 1]
+        row = torch.arange(len(kept), device=kept.device)[:, None]
+        fewer = Placed(fit.placed.sources[row, kept], fit.placed.delays[row, kept])
+        smaller = refine(measured, fit_at(measured, fewer, terms), _TOGETHER_STEPS, terms)
+        doubt = wave_penalty(measured) - _saving(measured, smaller, fit)
+        goes = doubt > _DOUBTFUL
+        finished.append((numbers[~goes], fit.select(~goes), (-doubt[~goes] / 2).sigmoid()))
+        numbers, fit, measured = numbers[goes], smaller.select(goes), measured.select(goes)
+    finished.append((numbers, fit, torch.ones_like(fit.cost)))
+    return [(members, found, probability) for members, found, probability in finished if len(members)]
+
+
+def _saving(measured: Wideband, fit: WidebandFit, larger: WidebandFit) -> Tensor:
+    """What the larger fit saves of n ln(cost), float64 [N]."""
+    return 2 * measured.numbers * (fit.cost.clamp_min(1e-300).log() - larger.cost.clamp_min(1e-300).log())
+
+
 def wave_penalty(measured: Wideband) -> float:
-    """What a wave must save of n ln(cost): twice the logarithm of the number of places that were looked at, since the
-    strongest of G projections of white noise explains about ln G times the noise of one (Siegmund & Yakir 2000 for
-    scans), and one for each of its parameters."""
+    """What a wave must save of n ln(cost): as much as the best of all places in white noise saves once in 500 times,
+    since the strongest of G projections explains about ln G times the noise of one (a scan, Siegmund & Yakir
+    2000), and its place moves freely about the best."""
     cells = measured.rows * measured.cols * len(_inverse_ranges(measured)) * len(measured.detuned_hz)
-    return 2 * math.log(cells) + len(measured.resolved) + 2
+    return 2 * math.log(cells / _FALSE_ALARMS) + len(measured.resolved)
 
 
 def _grown(measured: Wideband, fit: WidebandFit | None, terms: int) -> WidebandFit:
