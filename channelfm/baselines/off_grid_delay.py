@@ -214,8 +214,8 @@ def _as_record(
 
 
 def _covariances(measured: Wideband, fit: WidebandFit) -> Tensor:
-    """Covariances float64 [N, L, 6, 6] of each wave's parameters at unit noise, as :class:`Waves` orders them, 0 in what is
-    not resolved."""
+    """Covariances float64 [N, L, 6, 6] of each wave's parameters at unit noise, in the order of :class:`Waves`; 0 for
+    what is not resolved."""
     count, waves = fit.gains.shape
     fisher = 2 * fit.normal
     diagonal = fisher.diagonal(dim1=1, dim2=2).clamp_min(1e-300)
