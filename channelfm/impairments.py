@@ -168,12 +168,12 @@ def through_chains(received: NDArray[Any], drawn: Drawn, hardware: Hardware, slo
     return np.asarray((1 - drawn.image.conj()) * turned + image)
 
 
-def mirrored(values: NDArray[Any], pilots: Complex) -> NDArray[Any]:
+def mirrored(values: NDArray[Any], pilots: NDArray[Any]) -> NDArray[Any]:
     """Measurements [..., S, C, K] of the conjugate samples: pilots [S, 1, K] are on the air, not their channels."""
     return np.asarray(np.flip((values * pilots).conj(), -1) * pilots.conj())
 
 
-def without_image(values: NDArray[Any], image: NDArray[Any], pilots: Complex) -> NDArray[Any]:
+def without_image(values: NDArray[Any], image: NDArray[Any], pilots: NDArray[Any]) -> NDArray[Any]:
     """What mixers of a known beta made of measurements, undone."""
     alpha = 1 - image.conj()
     both = np.abs(alpha) ** 2 - np.abs(image) ** 2

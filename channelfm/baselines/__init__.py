@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from channelfm.baselines import places, time
+from channelfm.baselines.calibrated import OffGridCalibrated
 from channelfm.baselines.gaussian_process import GaussianProcess, WaveFrameProcess
 from channelfm.baselines.interpolation import LinearInterpolation, SplineInterpolation
 from channelfm.baselines.least_squares import LeastSquares
@@ -51,6 +52,7 @@ BASELINES: dict[str, Callable[..., Classical]] = {
     "wave-frame": WaveFrame,
     "wave-frame-gp": WaveFrameProcess,
     "off-grid-delay": OffGridDelay,
+    "off-grid-calibrated": OffGridCalibrated,
     "off-grid": OffGrid,
     "off-grid-gp": OffGridProcess,
     "sample-and-hold": time.SampleAndHold,
@@ -111,6 +113,7 @@ __all__ = [
     "LinearInterpolation",
     "Majority",
     "OffGrid",
+    "OffGridCalibrated",
     "OffGridDelay",
     "OffGridProcess",
     "PolarOMP",
