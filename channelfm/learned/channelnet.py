@@ -52,7 +52,7 @@ class ChannelNetEstimator(LinearInterpolation):
     def __init__(
         self,
         spacing_wavelengths: float | None = None,
-        width: int = 32,
+        width: int = 16,
         depth: int = 8,
         draws: int = 2,
         passes: int = 4,

@@ -1,7 +1,9 @@
 """ChannelNet (Soltani et al. 2019): a channel's interpolated pilots as an image, super-resolved, then restored.
 
 Super-resolution is SRCNN (Dong et al. 2014: kernels of 9, 1 and 5), restoration DnCNN (Zhang et al. 2017: it predicts
-what is wrong with the image). Real and imaginary part are images of their own through the same weights.
+what is wrong with the image). Real and imaginary part are images of their own through the same weights. One addition:
+SRCNN tells what is to be added to its image, too, and both start from nothing, so that few steps of training do not
+make the interpolation worse.
 """
 
 from __future__ import annotations
@@ -41,9 +43,16 @@ class ChannelNet(nn.Module):
             nn.Conv2d(1, width, 3, padding=1), nn.ReLU(inplace=True), *inner, nn.Conv2d(width, 1, 3, padding=1)
         )
 
+        for stage in (self.super_resolution, self.restoration):
+            last = stage[-1]
+            assert isinstance(last, nn.Conv2d)
+            assert last.bias is not None
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
     def resolved(self, image: Tensor) -> Tensor:
         """After the first stage, float [N, rows, cols, 2] as ``image``, the interpolated pilots."""
-        return _by_parts(self.super_resolution, image)
+        return image + _by_parts(self.super_resolution, image)
 
     def restored(self, image: Tensor) -> Tensor:
         """After the second stage, of what the first gives."""

@@ -14,6 +14,9 @@ def test_the_published_number_of_parameters():
 def test_every_size_and_a_gradient_to_every_weight_of_each_stage():
     torch.manual_seed(0)
     network, image = ChannelNet(width=6, depth=4), torch.randn(2, 9, 14, 2)
+    torch.testing.assert_close(network(image), image)
+    for stage in (network.super_resolution, network.restoration):
+        torch.nn.init.normal_(stage[-1].weight)
     assert network(image).shape == image.shape
     network.resolved(image).square().sum().backward()
     assert all(weight.grad.abs().sum() > 0 for weight in network.super_resolution.parameters())
@@ -25,6 +28,7 @@ def test_every_size_and_a_gradient_to_every_weight_of_each_stage():
 def test_real_and_imaginary_part_are_seen_alike():
     torch.manual_seed(0)
     network, image = ChannelNet(width=6, depth=4).eval(), torch.randn(2, 9, 14, 2)
+    torch.nn.init.normal_(network.restoration[-1].weight)
     torch.testing.assert_close(network(image.flip(-1)), network(image).flip(-1))
 
 
