@@ -1,4 +1,10 @@
-"""Cramer-Rao bounds: what no unbiased estimator can beat."""
+"""Cramer-Rao bounds: what no unbiased estimator can beat; the one door to all of them.
+
+On the channel (NMSE): :func:`field_bound` of all waves together, with their delays where there are several
+subcarriers, through any operator; :func:`best_order_bound`, of as many waves as are worth it; :func:`free_gain_bound`,
+of methods that ignore what a delay ties together. On where the strongest wave comes from: :func:`source_bound`
+(direction sines and inverse range) and :func:`place_bound` (distance, azimuth, elevation, place).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +16,19 @@ from numpy.typing import NDArray
 from channelfm.errors import InputError
 from channelfm.estimator import antennas_seen
 from channelfm.units import db_to_power
-from channelfm.waves.bounds import SphericalWaves, field_bound
+from channelfm.waves.bounds import SphericalWaves, best_order_bound, field_bound, free_gain_bound
+from channelfm.waves.source_bounds import PlaceBound, place_bound, source_bound
+
+__all__ = [
+    "PlaceBound",
+    "SphericalWaves",
+    "best_order_bound",
+    "field_bound",
+    "free_gain_bound",
+    "place_bound",
+    "source_bound",
+    "spherical_wave_bound",
+]
 
 
 def spherical_wave_bound(
