@@ -84,8 +84,8 @@ def test_what_cannot_be_adapted_is_refused(model):
         adapted(nn.Linear(1, 1), "lora")
     with pytest.raises(InputError, match="no tokens for a head"):
         Adapted(load_model("gru-small"))
-    with pytest.raises(InputError, match="no head gives 'position'"):
-        Adapted(model, gives="position")
+    with pytest.raises(InputError, match="no head gives 'beams'"):
+        Adapted(model, gives="beams")
     with pytest.raises(InputError, match="call learn first"):
         Adapted(model).estimate(examples(4, 0).observation)
     alike = examples(8, 0)
