@@ -14,18 +14,20 @@ from pydantic import Field
 from channelfm.datasets.blocks import Blocks
 from channelfm.errors import InputError
 from channelfm.estimator import POSITION, Examples
-from channelfm.metrics import polar_peaks
 from channelfm.observation import Bool, Complex, Float, Observation
 from channelfm.tasks.base import Measure, Task, link_groups, mean, median
 from channelfm.tasks.observing import Decibels, MaskRecipe, Partial, partial, partial_cases
 from channelfm.units import db_to_power, wrap_angle
 from channelfm.waves.bounds import SphericalWaves
 from channelfm.waves.geometry import wave_of
+from channelfm.waves.joint import joint_waves
 from channelfm.waves.places import loudest_sample, places_of, places_seen, views_of
+from channelfm.waves.scale import scale_exponents, times_power_of_two
 from channelfm.waves.source_bounds import place_bound
 
 _NEAR_ENOUGH_M = 1.0
 _GAUSSIAN_MEAN = np.sqrt(2 / np.pi)  # of the magnitude of a Gaussian, in its standard deviations
+_WAVES, _ANTENNAS, _AT_ONCE = 4, 1024, 32  # fitted to an estimated channel, antennas it is looked at by, and links
 _SAME_WAVE = 1.0  # sines in 1 / aperture, up to which the strongest wave comes from the user and not from a mirror
 
 
@@ -83,11 +85,19 @@ class Localisation(Task):
         return Examples(partial(sent, case, seed), places_seen(views), sent)
 
     def from_channel(self, channel: Complex, observation: Observation) -> NDArray[np.float64]:
-        """See :class:`Task`; the source of the strongest wave, of the loudest frequency of the first frame."""
+        """See :class:`Task`; where the strongest of several waves comes from, at the loudest frequency of the first frame."""
         array = observation.grid.array
-        loudest = channel[np.arange(len(channel)), 0, :, :, loudest_sample(channel)]
-        peaks = polar_peaks(loudest, array.spacing_wavelengths)
-        return places_of(np.concatenate([peaks.sines, peaks.inverse_range[:, None]], axis=1), array)
+        _, _, rows, cols, _ = channel.shape
+        loudest = torch.from_numpy(channel[np.arange(len(channel)), 0, :, :, loudest_sample(channel)])
+        field = times_power_of_two(loudest, -scale_exponents(loudest))
+        seen = torch.from_numpy(_looked_at(rows, cols)).expand(field.shape)
+        waves = [
+            joint_waves(torch.where(seen[part], field[part], 0), seen[part], array.spacing_wavelengths, _WAVES)
+            for part in torch.split(torch.arange(len(field)), _AT_ONCE)
+            if len(part)
+        ]
+        sources = [found.sources[:, 0].numpy() for found in waves]
+        return places_of(np.concatenate([np.zeros((0, 3)), *sources]), array)
 
     def score(self, answer: Float, examples: Examples) -> Mapping[str, Float]:
         """See :class:`Task`; angles in degrees."""
@@ -137,3 +147,9 @@ def _as_sent(waves: SphericalWaves, channel: Complex, spacing_wavelengths: float
         field = np.tensordot(waves.gains[number], each, axes=1)
         gains.append(waves.gains[number] * np.linalg.norm(sent) / max(np.linalg.norm(field), 1e-300))
     return waves._replace(gains=np.array(gains))
+
+
+def _looked_at(rows: int, cols: int) -> Bool:
+    """Which antennas of an estimated channel are looked at, bool [rows, cols]: the same ones, drawn once, of all."""
+    order = np.random.default_rng(0).permutation(rows * cols)
+    return (order < _ANTENNAS).reshape(rows, cols)
