@@ -85,7 +85,7 @@ class Localisation(Task):
         return Examples(partial(sent, case, seed), places_seen(views), sent)
 
     def from_channel(self, channel: Complex, observation: Observation) -> NDArray[np.float64]:
-        """See :class:`Task`; where the strongest of several waves comes from, at the loudest frequency of the first frame."""
+        """See :class:`Task`; where the strongest of several waves comes from, of the loudest frequency at the start."""
         array = observation.grid.array
         _, _, rows, cols, _ = channel.shape
         loudest = torch.from_numpy(channel[np.arange(len(channel)), 0, :, :, loudest_sample(channel)])
