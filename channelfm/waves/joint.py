@@ -87,17 +87,18 @@ def _starts(field: Tensor, mask: Tensor, spacing: float, most: int) -> tuple[Ten
 def _fitted(antennas: Gathered, starts: Tensor) -> tuple[Fit, Gathered]:
     """The fit of waves from ``starts`` [n, K, 3], and the antennas that it is to."""
     basis = GainBasis.of_array(antennas.rows, antennas.cols, antennas.spacing)
-    basis = replace(basis, exponents=tuple(pair for pair in basis.exponents if sum(pair) <= 1))
+    sloping = replace(basis, exponents=tuple(pair for pair in basis.exponents if sum(pair) <= 1))
     waves = Waves.none(len(antennas))
     for wave in range(starts.shape[1]):
         waves = waves.joined(starts[:, wave])
-    fit = refine(antennas, waves, basis, _STEPS)
-    sloped = with_best_degree(antennas, fit.waves, basis)
-    fit = _again(fit, sloped.degree[:, 0] > 0, antennas, sloped, basis)
+    fit = refine(antennas, waves, replace(basis, exponents=basis.exponents[:1]), _STEPS)
+    fit = replace(fit, gains=torch.nn.functional.pad(fit.gains, (0, len(sloping.exponents) - 1)))
+    sloped = with_best_degree(antennas, fit.waves, sloping)
+    fit = _again(fit, sloped.degree[:, 0] > 0, antennas, sloped, sloping)
     kept = antennas
     for _ in range(_TRIMMINGS):
-        last, kept = kept, _without_outliers(antennas, fit, basis)
-        fit = _again(fit, (kept.weight != last.weight).any(1), kept, fit.waves, basis)
+        last, kept = kept, _without_outliers(antennas, fit, sloping)
+        fit = _again(fit, (kept.weight != last.weight).any(1), kept, fit.waves, sloping)
     return fit, kept
 
 
