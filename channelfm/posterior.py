@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -137,9 +138,8 @@ def average_velocity_target(
     (:func:`channelfm.diffusion.ddim_step` at its finest), twice the noise for that of :func:`truncated`. Networks
     are functions of real numbers here, complex ones seen as pairs.
     """
-    answer, change = torch.func.jvp(
-        velocity, (noisy, sigma, until), (direction, torch.ones_like(sigma), torch.zeros_like(until))
-    )
+    now, ways = (noisy, sigma, until), (direction, torch.ones_like(sigma), torch.zeros_like(until))
+    answer, change = cast(tuple[Tensor, Tensor], torch.func.jvp(velocity, now, ways))
     span = (sigma - until).reshape(-1, *[1] * (noisy.ndim - 1))
     return answer, (direction - span * change).detach()
 

@@ -33,12 +33,15 @@ from channelfm.estimator import (
 )
 from channelfm.learned.domains import InFrame, enter_frame
 from channelfm.learned.networks import batches, device_of, sharing_weights
+from channelfm.learned.prior import ClusterEstimator, PriorEstimator
 from channelfm.learned.recipe import (
+    ClusterModel,
     DiffusionModel,
     MixtureModel,
     ModelRecipe,
     NetworkRecipe,
     OneShotModel,
+    PriorModel,
     SequenceModel,
     WavefieldModel,
 )
@@ -330,7 +333,7 @@ def mixture_input(
     return frames, torch.from_numpy(noise.astype(np.float32))
 
 
-Model = NetworkEstimator | SequenceNetwork | MixtureEstimator
+Model = NetworkEstimator | SequenceNetwork | MixtureEstimator | ClusterEstimator | PriorEstimator
 
 
 def estimator_of(network: nn.Module, recipe: ModelRecipe, spacing_wavelengths: float | None = None) -> Model:
@@ -347,6 +350,10 @@ def estimator_of(network: nn.Module, recipe: ModelRecipe, spacing_wavelengths: f
             return SequenceNetwork(network, recipe)
         case MixtureModel():
             return MixtureEstimator(network, recipe)
+        case ClusterModel():
+            return ClusterEstimator(network, recipe, spacing_wavelengths)
+        case PriorModel():
+            return PriorEstimator(network, recipe, spacing_wavelengths)
 
 
 def _without_tokens(recipe: NetworkRecipe) -> InputError:

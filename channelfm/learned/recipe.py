@@ -18,7 +18,17 @@ from channelfm.diffusion import DiffusionRecipe, SamplerRecipe
 from channelfm.errors import InputError
 from channelfm.estimator import SequenceEstimator
 from channelfm.learned.domains import SequenceDomain
-from channelfm.models.zoo import BUILDERS, DENOISERS, MIXTURES, SEQUENCE_NETWORKS, WAVE_NETWORKS, Builder, build
+from channelfm.models.zoo import (
+    BUILDERS,
+    CLUSTER_NETWORKS,
+    DENOISERS,
+    MIXTURES,
+    PRIORS,
+    SEQUENCE_NETWORKS,
+    WAVE_NETWORKS,
+    Builder,
+    build,
+)
 from channelfm.tokens.canonical import WIDEST_SPACING, FrameRecipe
 
 
@@ -160,19 +170,94 @@ class MixtureModel(NetworkRecipe):
         return sequence_baselines(self.candidates)
 
 
+class ClusterModel(NetworkRecipe):
+    """A network that finds the clusters of a channel from measurements of any kind, and answers the conditional
+    mean that follows from their covariance (:mod:`channelfm.models.clusters`)."""
+
+    networks: ClassVar[Mapping[str, Builder]] = CLUSTER_NETWORKS
+
+    name: str = "cluster-prior"
+    method: Literal["clusters"] = "clusters"
+    model: str = "clusters"
+
+    @property
+    def sees(self) -> str:
+        """See :class:`NetworkRecipe`."""
+        return "clusters of its own"
+
+
+class Truncated(Recipe):
+    """Noisy pilots of the whole channel are cleaned in so many ``steps`` (:func:`channelfm.posterior.truncated`)."""
+
+    kind: Literal["truncated"] = "truncated"
+    steps: int = Field(default=1, ge=1, le=1000)
+
+
+class Langevin(Recipe):
+    """Annealed Langevin sampling of the posterior: ``steps`` at each of ``levels`` of noise, each step ``size`` times
+    the largest that is stable (:func:`channelfm.posterior.langevin`)."""
+
+    kind: Literal["langevin"] = "langevin"
+    levels: int = Field(default=10, ge=2, le=1000)
+    steps: int = Field(default=10, ge=2, le=1000)
+    size: float = Field(default=0.5, gt=0, lt=2)
+
+
+class Guided(Recipe):
+    """From noise alone in ``steps`` of the reverse process, each conditioned on what was measured by the gradient
+    through the network (DPS; :func:`channelfm.posterior.guided`)."""
+
+    kind: Literal["guided"] = "guided"
+    steps: int = Field(default=20, ge=1, le=1000)
+    solves: int = Field(default=4, ge=1, le=100)
+
+
+class Projected(Recipe):
+    """As :class:`Guided` by projection alone (DDRM; :func:`channelfm.posterior.projected`)."""
+
+    kind: Literal["projected"] = "projected"
+    steps: int = Field(default=20, ge=1, le=1000)
+    solves: int = Field(default=8, ge=1, le=100)
+
+
+class MeanFlow(Recipe):
+    """One step of the average velocity from the pilots' noise to none, for networks that were trained for it
+    (:func:`channelfm.posterior.one_step`)."""
+
+    kind: Literal["mean-flow"] = "mean-flow"
+
+
+class PriorModel(NetworkRecipe):
+    """A prior of whole channels in angle and delay, and how it is asked (:mod:`channelfm.posterior`). ``noise_seed``
+    fixes all that is drawn."""
+
+    networks: ClassVar[Mapping[str, Builder]] = PRIORS
+
+    name: str = "prior"
+    method: Literal["prior"] = "prior"
+    model: str = "adapted-filters"
+    sampler: Annotated[Truncated | Langevin | Guided | Projected | MeanFlow, Field(discriminator="kind")] = Truncated()
+    noise_seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @property
+    def sees(self) -> str:
+        """See :class:`NetworkRecipe`."""
+        return "angle and delay"
+
+
 def _with_method(values: Any) -> Any:
     """A recipe that names no method is one of diffusion."""
     return {"method": "diffusion", **values} if isinstance(values, Mapping) else values
 
 
 ModelRecipe = Annotated[
-    DiffusionModel | OneShotModel | WavefieldModel | SequenceModel | MixtureModel,
+    DiffusionModel | OneShotModel | WavefieldModel | SequenceModel | MixtureModel | ClusterModel | PriorModel,
     Field(discriminator="method"),
     BeforeValidator(_with_method),
 ]
 MODELS: dict[str, type[NetworkRecipe]] = {
     str(kind.model_fields["method"].default): kind
-    for kind in (DiffusionModel, OneShotModel, WavefieldModel, SequenceModel, MixtureModel)
+    for kind in (DiffusionModel, OneShotModel, WavefieldModel, SequenceModel, MixtureModel, ClusterModel, PriorModel)
 }
 
 # Of format 1 of checkpoints, in which a recipe had the fields of all methods: what did not apply held these values.

@@ -10,9 +10,11 @@ from typing import Any
 from torch import nn
 
 from channelfm.errors import InputError
+from channelfm.models.clusters import LearnedClusters
 from channelfm.models.critic import Critic
 from channelfm.models.denoiser import Denoiser
 from channelfm.models.feedback import LWMFeedback
+from channelfm.models.filters import AdaptedFilters
 from channelfm.models.lwm import Lwm10, Lwm11
 from channelfm.models.lwm_temporal import LWMTemporal
 from channelfm.models.mixture import LinearMixture
@@ -62,12 +64,16 @@ SEQUENCE_NETWORKS: dict[str, Builder] = {
 }
 # (candidates, noise, ahead) -> frames
 MIXTURES: dict[str, Builder] = {"linear-mixture": LinearMixture}
+# (measured, noise, detuned_hz) -> channel
+CLUSTER_NETWORKS: dict[str, Builder] = {"clusters": LearnedClusters}
+# (noisy, sigma, until) -> clean, in angle and delay
+PRIORS: dict[str, Builder] = {"adapted-filters": AdaptedFilters}
 # patches -> tokens; they take the public weights
 ENCODERS: dict[str, Builder] = {"lwm-1.0": Lwm10, "lwm-1.1": Lwm11}
 # (channel, observed, mask) -> judgement: the discriminator of a CGAN, whose generator is a denoiser
 CRITICS: dict[str, Builder] = {"critic": partial(Critic, width=64, levels=3)}
 
-BUILDERS = DENOISERS | WAVE_NETWORKS | SEQUENCE_NETWORKS | MIXTURES | ENCODERS | CRITICS
+BUILDERS = DENOISERS | WAVE_NETWORKS | SEQUENCE_NETWORKS | MIXTURES | CLUSTER_NETWORKS | PRIORS | ENCODERS | CRITICS
 
 
 LARGEST_OPTION = 2048  # width, depth, ...: the paper's largest network is 512 wide

@@ -12,7 +12,7 @@ from channelfm.datasets.dataset import Dataset
 from channelfm.datasets.sequences import aligned, sequence_blocks
 from channelfm.errors import InputError
 from channelfm.observation import Complex
-from channelfm.pretraining.recipe import MixtureObjective, PretrainRecipe, SequenceObjective
+from channelfm.pretraining.recipe import OF_WHOLE_CHANNELS, MixtureObjective, PretrainRecipe, SequenceObjective
 from channelfm.pretraining.sequence_views import MixtureSource
 from channelfm.pretraining.source import (
     ArraySource,
@@ -21,6 +21,7 @@ from channelfm.pretraining.source import (
     Source,
     TrainingSource,
     View,
+    WholeSource,
     spread_evenly,
 )
 
@@ -31,6 +32,8 @@ def training_data(recipe: PretrainRecipe, datasets: Sequence[Dataset]) -> tuple[
     """What a recipe trains on, and what it is validated with."""
     if isinstance(recipe.objective, SequenceObjective | MixtureObjective):
         return sequence_data(recipe, *split_sequences(datasets, recipe.objective.frames))
+    if isinstance(recipe.objective, OF_WHOLE_CHANNELS):
+        return whole_source(datasets), np.zeros((0, 1, 1, 1), np.complex64)
     return source_of(datasets), validation_grid(datasets, recipe.validation_links)
 
 
@@ -63,6 +66,14 @@ def source_of(datasets: Sequence[Dataset], split: str = TRAIN) -> Source:
     if all(holds_paths(dataset, split) for dataset in datasets):
         return PathSource([part for dataset in datasets for part in dataset.paths(split)])
     return ArraySource(join_blocks([link_blocks(dataset, split) for dataset in datasets]).channel[:, 0])
+
+
+def whole_source(datasets: Sequence[Dataset]) -> WholeSource:
+    """The links of the split "train" of one or several data sets, with all subcarriers. Raises what :func:`source_of`
+    does."""
+    blocks = join_blocks([link_blocks(dataset, TRAIN) for dataset in datasets])
+    array = blocks.grid.array
+    return WholeSource(blocks.channel[:, 0], blocks.grid.frequencies_hz - array.carrier_hz, array.spacing_wavelengths)
 
 
 def validation_grid(datasets: Sequence[Dataset], count: int) -> Complex:

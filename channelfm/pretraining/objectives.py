@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from channelfm.diffusion import noise_sample
 from channelfm.learned.recipe import DiffusionModel, OneShotModel, SequenceModel
 from channelfm.models.zoo import build
+from channelfm.posterior import average_velocity_target
 from channelfm.pretraining.distillation import Teacher, distillation_loss, student_steps
 from channelfm.pretraining.identity import start_from
 from channelfm.pretraining.learner import CRITIC, NETWORK, Learner
@@ -26,6 +27,7 @@ from channelfm.pretraining.recipe import (
 from channelfm.pretraining.sequence_views import MixtureBatch, SequenceBatch, mixture_views, sequence_views
 from channelfm.pretraining.source import spacing_of
 from channelfm.pretraining.views import Batch, FrameBatch, WavefieldBatch, masked_views, wavefield_views
+from channelfm.pretraining.whole_views import ClusterBatch, PriorBatch, cluster_views, prior_views
 
 Loss = Callable[[nn.Module, PretrainRecipe, Any], Tensor]  # of the objective's own batches
 Networks = dict[str, tuple[nn.Module, float]]  # networks by name, with their peak learning rates
@@ -83,6 +85,36 @@ def mixture_loss(network: nn.Module, recipe: PretrainRecipe, batch: MixtureBatch
     error = (network(batch.candidates, batch.noise, batch.ahead) - batch.target).square().sum((2, 3, 4))
     power = batch.target.square().sum((2, 3, 4)).clamp_min(1e-30)
     return weighted_mean((error / power + _LEAST_ERROR).log().mean(1), batch)
+
+
+def cluster_loss(network: nn.Module, recipe: PretrainRecipe, batch: ClusterBatch) -> Tensor:
+    """Mean logarithm of the NMSE after every step of the network: a decibel counts alike at every SNR; a scalar."""
+    answers = network(batch.measured(), batch.noise, batch.centres, batch.detuned_hz)
+    clean = torch.view_as_complex(batch.clean).flatten(1, 2)
+    errors = torch.stack([torch.view_as_real(answer - clean).square().sum(3).mean((1, 2)) for answer in answers])
+    return weighted_mean((errors + _LEAST_ERROR).log().mean(0), batch)
+
+
+def prior_loss(network: nn.Module, recipe: PretrainRecipe, batch: PriorBatch) -> Tensor:
+    """Mean logarithm of the error of the conditional mean; a scalar."""
+    answer = network(batch.noisy, batch.sigma, batch.sigma)
+    return weighted_mean((answer - batch.clean).square().sum(3).mean((1, 2)).add(_LEAST_ERROR).log(), batch)
+
+
+def mean_flow_loss(network: nn.Module, recipe: PretrainRecipe, batch: PriorBatch) -> Tensor:
+    """Mean logarithm of the error of the average velocity, in units of the noise; a scalar.
+
+    The velocity is twice the noise that is expected, which ends at the conditional mean of a Gaussian channel
+    (:func:`channelfm.posterior.truncated`).
+    """
+
+    def velocity(noisy: Tensor, sigma: Tensor, until: Tensor) -> Tensor:
+        answer: Tensor = (noisy - network(noisy, sigma, until)) / sigma[:, None, None, None]
+        return answer
+
+    noise = (batch.noisy - batch.clean) / batch.sigma[:, None, None, None]
+    answer, target = average_velocity_target(velocity, batch.noisy, 2 * noise, batch.sigma, batch.until)
+    return weighted_mean((answer - target).square().sum(3).mean((1, 2)).add(_LEAST_ERROR).log(), batch)
 
 
 def weighted_mean(values: Tensor, batch: Batch) -> Tensor:
@@ -206,4 +238,7 @@ OBJECTIVES: dict[str, Objective] = {
     "adversarial": Objective(masked_views, adversarial_step, companions=critic_of),
     "masked-sequence": Objective(sequence_views, descend(sequence_loss)),
     "mixture": Objective(mixture_views, descend(mixture_loss)),
+    "clusters": Objective(cluster_views, descend(cluster_loss)),
+    "prior": Objective(prior_views, descend(prior_loss)),
+    "mean-flow": Objective(prior_views, descend(mean_flow_loss)),
 }

@@ -182,6 +182,38 @@ class MixtureObjective(Recipe):
     samples: int | None = Field(default=None, ge=1)
 
 
+class ClusterObjective(Recipe):
+    """The error of the whole channel, for models that find clusters (``models.clusters``), from pilots received through
+    ``measurements`` random combinations of all antennas (one of these numbers for each batch), at an SNR from
+    ``snr_db``."""
+
+    method: ClassVar[str] = "clusters"
+
+    kind: Literal["clusters"] = "clusters"
+    measurements: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(32, 64, 128), min_length=1)
+    snr_db: tuple[float, float] = (-10.0, 15.0)
+
+
+class PriorObjective(Recipe):
+    """Denoising of whole channels in angle and delay, at an SNR from ``snr_db`` (``models.filters``)."""
+
+    method: ClassVar[str] = "prior"
+
+    kind: Literal["prior"] = "prior"
+    snr_db: tuple[float, float] = (-12.0, 33.0)
+
+
+class MeanFlowObjective(Recipe):
+    """As :class:`PriorObjective`, and where samples would flow on the way to less noise: a share ``averaged`` of the
+    samples learns the average velocity (mean flow), towards the conditional mean."""
+
+    method: ClassVar[str] = "prior"
+
+    kind: Literal["mean-flow"] = "mean-flow"
+    snr_db: tuple[float, float] = (-12.0, 33.0)
+    averaged: float = Field(default=0.5, ge=0, le=1)
+
+
 # A further objective: its recipe here, with the method of models that it trains; its views and loss in
 # objectives.OBJECTIVES.
 ObjectiveRecipe = Annotated[
@@ -191,10 +223,14 @@ ObjectiveRecipe = Annotated[
     | WavefieldObjective
     | DistillationObjective
     | SequenceObjective
-    | MixtureObjective,
+    | MixtureObjective
+    | ClusterObjective
+    | PriorObjective
+    | MeanFlowObjective,
     Field(discriminator="kind"),
 ]
 
+OF_WHOLE_CHANNELS = (ClusterObjective, PriorObjective, MeanFlowObjective)
 OF_LINKS = ("source", "mask_ratio", "mask_ratio_skew", "mask_kinds")  # fields that sequences do without
 # Fields that say how the work is done, not what comes out of it.
 HOW = (
@@ -215,10 +251,10 @@ class PretrainRecipe(Recipe):
     """What is trained (``predictor``), on what (``source``), towards what (``objective``), and how.
 
     ``mask_ratio`` is the range of the share of hidden antennas, ``mask_ratio_skew`` >= 1 draws more of the high ones
-    (u^(1 / skew), u uniform), ``mask_kinds`` weighs the kinds of masks; objectives of sequences have their own, and no
-    ``source``. ``batch_size`` is that of all processes together; ``start_from`` names a checkpoint whose weights
-    training starts from; ``precision`` is Fabric's (bf16-mixed pays on GPUs; on CPUs without AMX it measured 2 times
-    slower than 32-true).
+    (u^(1 / skew), u uniform), ``mask_kinds`` weighs the kinds of masks; objectives of sequences and of whole channels
+    have their own, and no ``source``. ``batch_size`` is that of all processes together; ``start_from`` names a
+    checkpoint whose weights training starts from; ``precision`` is Fabric's (bf16-mixed pays on GPUs; on CPUs without
+    AMX it measured 2 times slower than 32-true).
 
     The fields of ``HOW`` say how the work is done and leave the result as it is, but for rounding: ``workers``
     processes prepare batches ahead (0: in line, on the device that trains); ``save_every`` steps the state is kept for
@@ -266,7 +302,8 @@ class PretrainRecipe(Recipe):
                 f"objective.kind {self.objective.kind} trains predictors of method {self.objective.method}: "
                 "set predictor.method to it"
             )
-        for name in OF_LINKS if self.predictor.of_sequences else ():
+        whole = self.predictor.of_sequences or isinstance(self.objective, OF_WHOLE_CHANNELS)
+        for name in OF_LINKS if whole else ():
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: does not apply to objective.kind {self.objective.kind}; remove it")
         if self.strategy == "fsdp" and self.objective.kind == "adversarial":

@@ -22,7 +22,7 @@ from channelfm.arrays import UPA
 from channelfm.channels.compact import CompactPaths, expand
 from channelfm.datasets.blocks import spread
 from channelfm.errors import InputError
-from channelfm.learned.recipe import MixtureModel, SequenceModel
+from channelfm.learned.recipe import ClusterModel, MixtureModel, PriorModel, SequenceModel
 from channelfm.observation import fold_frequency, usable_snapshots
 from channelfm.pretraining.recipe import PretrainRecipe, SourceRecipe
 
@@ -181,14 +181,40 @@ class SequenceSource:
             raise InputError(f"objective.frames = {needed}, but sequences have {frames} frames")
 
 
+class WholeSource:
+    """Channels complex64 [N, row, col, F] over all their subcarriers, ``detuned_hz`` [F] from the carrier, of elements
+    ``spacing_wavelengths`` apart; each is brought to a power of one per entry.
+
+    Raises InputError when none has any path.
+    """
+
+    def __init__(self, channels: NDArray[np.complex64], detuned_hz: Float, spacing_wavelengths: float) -> None:
+        usable = usable_snapshots(channels)
+        if not len(usable):
+            raise InputError("no training channel has any path: generate a data set with links that do")
+        power = np.mean(np.abs(usable) ** 2, axis=(1, 2, 3), keepdims=True)
+        self.channels = np.asarray(usable / np.sqrt(power), np.complex64)
+        self.detuned_hz, self.spacing_wavelengths = detuned_hz, spacing_wavelengths
+
+    def __len__(self) -> int:
+        return len(self.channels)
+
+    def fingerprint(self) -> str:
+        """See :class:`ArraySource`."""
+        return _sha256([self.channels, self.detuned_hz, self.spacing_wavelengths])
+
+    def check(self, recipe: PretrainRecipe) -> None:
+        """See :class:`ArraySource`: any recipe of whole channels can be trained."""
+
+
 # What an objective draws its examples from; ``len`` is their number. They travel to other processes by pickle.
 Source = ArraySource | PathSource
-TrainingSource = Source | SequenceSource
+TrainingSource = Source | SequenceSource | WholeSource
 
 
 def spacing_of(recipe: PretrainRecipe) -> float:
     """Spacing of the array's elements that a recipe of links trains for."""
-    assert not isinstance(recipe.predictor, SequenceModel | MixtureModel)
+    assert not isinstance(recipe.predictor, SequenceModel | MixtureModel | ClusterModel | PriorModel)
     return recipe.predictor.frame.spacing_wavelengths
 
 
