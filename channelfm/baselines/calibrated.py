@@ -146,12 +146,12 @@ def _with_antennas(
     values = state.undone(received, ideal)
     left = np.mean(np.abs(values - ideal) ** 2, axis=(1, 2, 3))
     noise = np.maximum(left, received.noise[:, 0, 0, 0])
-    fields, flat = _fields(measured, fit, squints).numpy(), values.reshape(measured.values.shape)
+    fields, flat = fields_of(measured, fit, squints).numpy(), values.reshape(measured.values.shape)
     gains = antenna_gains(received.hardware, measured.projection.numpy(), fields, flat, noise)
     return replace(state, antennas=gains)
 
 
-def _fields(measured: Wideband, fit: WidebandFit, squints: bool) -> Tensor:
+def fields_of(measured: Wideband, fit: WidebandFit, squints: bool) -> Tensor:
     """The waves' sum at all antennas, complex128 [N, m, F]."""
     y, z = coordinates(measured.rows, measured.cols, measured.spacing)
     path = path_difference(fit.placed.sources, y, z)

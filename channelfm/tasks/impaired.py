@@ -13,12 +13,13 @@ from pydantic import Field, create_model, field_validator
 
 from channelfm.datasets.blocks import Blocks
 from channelfm.errors import InputError
-from channelfm.estimator import Examples
-from channelfm.hardware import AnyImpairment, Hardware, Impairment, impairments_of
+from channelfm.estimator import CHANNEL, Examples
+from channelfm.hardware import AnyImpairment, Hardware, Impairment, Quantisation, impairments_of
 from channelfm.impairments import impair
 from channelfm.observation import Bool, Complex, Float, Observation
 from channelfm.tasks.base import Measure, Task
 from channelfm.waves.bounds import SphericalWaves
+from channelfm.waves.quantised_bounds import quantised_bound
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,17 @@ class Impaired(Task):
     def bound(self, examples: Examples, waves: SphericalWaves) -> Float | None:
         """See :class:`Task`: that of ideal hardware."""
         return self.task.bound(examples, waves)
+
+    def references(self, examples: Examples) -> Mapping[str, Float]:
+        """See :class:`Task`: those of the task, and the bound behind converters of few bits, of known paths."""
+        found = dict(self.task.references(examples))
+        clusters, rays, seen = examples.blocks.clusters, examples.blocks.rays, examples.observation
+        if seen.hardware is None or seen.hardware.find(Quantisation) is None or seen.noise is None:
+            return found
+        if clusters is not None and rays is not None and clusters.model.rays == 1 and self.task.gives == CHANNEL:
+            waves = SphericalWaves(rays.sources, rays.gains, rays.delays_s, clusters.model.squint)
+            found["quantised-bound"] = quantised_bound(waves, seen)
+        return found
 
     def _models(self, case: Through) -> tuple[Impairment, ...]:
         for models in self.hardware:
