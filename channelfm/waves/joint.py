@@ -21,6 +21,7 @@ from channelfm.waves.search import alias_hypotheses
 
 _SEARCHED = 512  # observed antennas that the search looks at; all are fitted
 _STEPS, _STEPS_AGAIN = 4, 6  # Levenberg-Marquardt steps of the first fit and of others, at most
+_SAME = 0.2  # beams, within which two waves cannot be told apart
 # Antennas that miss the fit by so many times the median are left out: a weak path that reaches a corner of the array
 # alone. White noise is further out once in 60,000 antennas.
 _OUTLIER, _TRIMMINGS = 4.0, 2
@@ -49,21 +50,35 @@ def joint_waves(field: Tensor, mask: Tensor, spacing_wavelengths: float, most: i
     Of directions that a regular mask leaves alike, the likeliest is taken. A sample that is zero has no wave.
     """
     sources, size = _starts(field, mask, spacing_wavelengths, most)
+    antennas = Gathered.entries(field, mask, spacing_wavelengths, dtype=torch.float32)
+    waves = _fitted_from(sources, size, antennas)
+    beam = 1 / (max(field.shape[1:]) * spacing_wavelengths)
+    doubled = _doubled(waves, _SAME * beam)
+    some = torch.nonzero(doubled.any(1))[:, 0]
+    if len(some):
+        size = torch.where(doubled, 0, waves.gains.abs())[some]
+        fewer = _fitted_from(waves.sources[some], size, antennas.select(some))
+        for old, new in zip(waves, fewer, strict=True):
+            old[some] = new
+    return waves
+
+
+def _fitted_from(sources: Tensor, size: Tensor, antennas: Gathered) -> JointWaves:
+    """The waves fitted from sources [N, K, 3] whose ``size`` [N, K] is not 0."""
     order = size.argsort(1, descending=True)
     starts = sources.gather(1, order[..., None].expand(-1, -1, 3)).double()
-    antennas = Gathered.entries(field, mask, spacing_wavelengths, dtype=torch.float32)
-    count, number = len(field), (size > 0).sum(1)
-    sources = torch.zeros(count, most, 3, dtype=torch.float64)
-    gains, covariance = sources[..., 0] + 0j, torch.zeros(count, most, 3, 3, dtype=torch.float64)
+    (count, most), number = size.shape, (size > 0).sum(1)
+    fitted = torch.zeros(count, most, 3, dtype=torch.float64)
+    gains, covariance = fitted[..., 0] + 0j, torch.zeros(count, most, 3, 3, dtype=torch.float64)
     for waves in sorted(set(number[number > 0].tolist())):
         some = torch.nonzero(number == waves)[:, 0]
         fit, part = _fitted(antennas.select(some), starts[some, :waves])
         strongest = fit.gains[..., 0].abs().argsort(1, descending=True)
         at = torch.arange(len(some))[:, None], strongest
-        sources[some, :waves] = fit.waves.sources[at]
+        fitted[some, :waves] = fit.waves.sources[at]
         gains[some, :waves] = fit.gains[..., 0][at]
         covariance[some, :waves] = _covariance(part, fit)[at]
-    return JointWaves(sources, gains, covariance)
+    return JointWaves(fitted, gains, covariance)
 
 
 def _starts(field: Tensor, mask: Tensor, spacing: float, most: int) -> tuple[Tensor, Tensor]:
@@ -82,6 +97,15 @@ def _starts(field: Tensor, mask: Tensor, spacing: float, most: int) -> tuple[Ten
         sources[numbers, :slots] = found.sources
         size[numbers, :slots] = found.gains[..., 0].abs() * found.present
     return sources, size
+
+
+def _doubled(waves: JointWaves, apart: float) -> Tensor:
+    """bool [N, K]: whether a wave comes from nearly the direction of the strongest, less than ``apart`` in sines: it is
+    that one once more, found since its gain slopes, and the two bend each other."""
+    away = (waves.sources[..., :2] - waves.sources[:, :1, :2]).norm(dim=2)
+    doubled = (away < apart) & waves.present
+    doubled[:, 0] = False
+    return doubled
 
 
 def _fitted(antennas: Gathered, starts: Tensor) -> tuple[Fit, Gathered]:
