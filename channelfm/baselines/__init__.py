@@ -24,7 +24,9 @@ from channelfm.baselines.off_grid_delay import OffGridDelay
 from channelfm.baselines.off_grid_process import OffGridProcess
 from channelfm.baselines.polar_sigw import PolarSIGW
 from channelfm.baselines.range_rule import RangeRule
+from channelfm.baselines.sample_lmmse import SampleLMMSE
 from channelfm.baselines.simultaneous_pursuit import HybridFieldOMP, PolarSOMP, SimultaneousWeightedOMP
+from channelfm.baselines.two_step import TwoStep
 from channelfm.baselines.wave_frame import WaveFrame
 from channelfm.baselines.zero_filling import ZeroFilling
 from channelfm.errors import InputError
@@ -39,6 +41,7 @@ BASELINES: dict[str, Callable[..., Classical]] = {
     "zero-filling": ZeroFilling,
     "least-squares": LeastSquares,
     "lmmse": LMMSE,
+    "sample-lmmse": SampleLMMSE,
     "linear-interpolation": LinearInterpolation,
     "spline-interpolation": SplineInterpolation,
     "lmmse-canonical": CanonicalLMMSE,
@@ -52,6 +55,7 @@ BASELINES: dict[str, Callable[..., Classical]] = {
     "wave-frame": WaveFrame,
     "wave-frame-gp": WaveFrameProcess,
     "off-grid-delay": OffGridDelay,
+    "two-step": TwoStep,
     "off-grid-calibrated": OffGridCalibrated,
     "off-grid": OffGrid,
     "off-grid-gp": OffGridProcess,
@@ -120,8 +124,10 @@ __all__ = [
     "PolarSIGW",
     "PolarSOMP",
     "RangeRule",
+    "SampleLMMSE",
     "SimultaneousWeightedOMP",
     "SplineInterpolation",
+    "TwoStep",
     "WaveFrame",
     "WaveFrameProcess",
     "ZeroFilling",
