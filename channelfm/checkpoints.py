@@ -259,6 +259,8 @@ def _use(config: CheckpointConfig) -> str:
     """How a model is asked, a line of Python."""
     if config.predictor.of_sequences:
         return "future = model.predict(past, mask, horizon=8)  # complex64 [sequence, frame, row, column, frequency]"
+    if config.predictor.method in ("clusters", "prior"):
+        return "channels = model.estimate(observation)  # complex64 [N, time, row, column, frequency]; tell its noise"
     return "channels = model.predict(observed, mask)  # complex64 [snapshot, row, column, frequency]"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -32,47 +33,72 @@ from channelfm.waves.wideband import Wideband
 
 _LINKS_AT_ONCE = 8
 _LEAST_SHARE = 1e-2  # of what was received, that is taken for signal
+_UNTOLD = 1e-3  # of what was received: noise that nobody tells
 _LEAST_NOISE = 1e-6  # of the channel's power
 _NEAR = 1e-2  # share of the pilots' noise, below which steps have nothing left to do
 _FIRST, _LAST = 3.0, 0.02  # levels of noise of samplers that start from noise
 
 
-class ClusterEstimator(ChannelEstimator):
-    """The conditional mean of a channel whose clusters a network finds; all subcarriers of a moment together.
+class WholeEstimator(ChannelEstimator):
+    """A network that answers all antennas and subcarriers of a moment together, from RF chains or from antennas whose
+    mask is the same on all subcarriers that are observed; subclasses give :meth:`channels`.
 
-    It must be told the noise, takes RF chains or antennas whose mask is the same on all subcarriers that are observed,
-    and knows no squint.
+    Noise that an observation does not tell is taken to be 30 dB below what was measured.
     """
 
-    def __init__(self, network: nn.Module, recipe: ClusterModel, spacing_wavelengths: float | None = None) -> None:
-        assert isinstance(network, LearnedClusters)
-        self.name, self.recipe, self.spacing_wavelengths = recipe.name, recipe, spacing_wavelengths
-        self.network = sharing_weights(network)
+    network: nn.Module
+    recipe: ClusterModel | PriorModel
 
     def check(self, observation: Observation) -> None:
         """See :class:`channelfm.estimator.ChannelEstimator`."""
         super().check(observation)
-        check_whole(observation, self.name)
+        if isinstance(observation.operator, Entries):
+            check_frames_seen(observation)
+            seen = observation.mask
+            antennas, tones = (np.asarray(seen.any(axis=axes, keepdims=True)) for axes in (4, (1, 2, 3)))
+            if not np.array_equal(seen, antennas & tones) or np.any(tones != tones[:1]):
+                raise InputError(f"'{self.name}' takes the same antennas on the same subcarriers of all links")
+        elif not isinstance(observation.operator, Combining):
+            raise InputError(f"'{self.name}' takes single entries or RF chains, not {observation.kind}")
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def estimate(self, observation: Observation) -> Complex:
         """See :class:`channelfm.estimator.Estimator`; where nothing but zeros was measured the answer is zero."""
         self.check(observation)
         return answered(observation, self.name, device_of(self.network), self.channels)
 
+    @abstractmethod
     def channels(self, measured: Wideband, noise: Tensor, detuned_hz: Tensor) -> Tensor:
-        """Channels complex64 [N, antenna, F] at ``detuned_hz`` [F] from measurements of channels of unit power."""
+        """Channels complex64 [N, antenna, F] at ``detuned_hz`` [F] from the carrier, from measurements of channels of
+        unit power and the power [N] of their noise."""
+
+    def embed(self, channel: Complex, spacing_wavelengths: float | None = None) -> Any:
+        """InputError: what knows channels as a whole has no tokens."""
+        raise InputError(f"model '{self.recipe.model}' has no tokens to give as features: use a 'cddim' one")
+
+
+class ClusterEstimator(WholeEstimator):
+    """The conditional mean of a channel whose clusters a network finds; it knows no squint."""
+
+    def __init__(self, network: nn.Module, recipe: ClusterModel, spacing_wavelengths: float | None = None) -> None:
+        assert isinstance(network, LearnedClusters)
+        self.name, self.recipe, self.spacing_wavelengths = recipe.name, recipe, spacing_wavelengths
+        self.network: LearnedClusters = sharing_weights(network)
+
+    def channels(self, measured: Wideband, noise: Tensor, detuned_hz: Tensor) -> Tensor:
+        """See :class:`WholeEstimator`."""
         centres = self.network.search(measured, noise)
         answer: Tensor = self.network(measured, noise, centres, detuned_hz)[-1]
         return answer
 
 
-class PriorEstimator(ChannelEstimator):
+class PriorEstimator(WholeEstimator):
     """Samples of the posterior, or its mean, under a prior that knows noisy channels in angle and delay.
 
-    It must be told the noise, and takes RF chains or antennas, all subcarriers of them; ``truncated`` and ``mean-flow``
-    samplers take noisy pilots of the whole channel only.
+    It takes all subcarriers; ``truncated`` and ``mean-flow`` samplers take noisy pilots of the whole channel only.
     """
+
+    recipe: PriorModel
 
     def __init__(self, network: nn.Module, recipe: PriorModel, spacing_wavelengths: float | None = None) -> None:
         self.name, self.recipe, self.spacing_wavelengths = recipe.name, recipe, spacing_wavelengths
@@ -81,7 +107,6 @@ class PriorEstimator(ChannelEstimator):
     def check(self, observation: Observation) -> None:
         """See :class:`channelfm.estimator.ChannelEstimator`."""
         super().check(observation)
-        check_whole(observation, self.name)
         seen = observation.operator.mask if isinstance(observation.operator, Entries) else None
         if seen is not None and not seen.any(axis=(1, 2, 3)).all():
             raise InputError(f"'{self.name}' takes antennas that are observed on all subcarriers")
@@ -91,14 +116,8 @@ class PriorEstimator(ChannelEstimator):
                 "langevin, guided or projected sampler"
             )
 
-    @torch.no_grad()
-    def estimate(self, observation: Observation) -> Complex:
-        """See :class:`channelfm.estimator.Estimator`; where nothing but zeros was measured the answer is zero."""
-        self.check(observation)
-        return answered(observation, self.name, device_of(self.network), self.channels)
-
     def channels(self, measured: Wideband, noise: Tensor, detuned_hz: Tensor) -> Tensor:
-        """See :class:`ClusterEstimator`."""
+        """See :class:`WholeEstimator`."""
         size = (measured.rows, measured.cols, measured.values.shape[2])
 
         def forward(clean: Tensor) -> Tensor:
@@ -175,16 +194,17 @@ def answered(
 
     It is given measurements in complex64, the power [N] of their noise and the frequencies [F] less the carrier.
     """
-    assert observation.noise is not None
     frames, rows, cols, frequencies = observation.grid.shape
     measured, exponents = measurements(observation)
     measured = moved(measured.of_type(torch.complex64), device)
     tones, copies = _each_once(observation)
     wanted = torch.from_numpy(tones - observation.grid.array.carrier_hz).to(device)
-    told = torch.from_numpy(np.repeat(observation.noise, frames * copies)).to(device)
     power = measured.values.abs().double().square().sum((1, 2)) / measured.numbers
-    # Noise is told of the values as they came, which may have been through weights of any norm.
-    noise = torch.ldexp(told, -2 * exponents.to(device)) / _squared_norm(observation)
+    noise = _UNTOLD * power
+    if observation.noise is not None:
+        told = torch.from_numpy(np.repeat(observation.noise, frames * copies)).to(device)
+        # Noise is told of the values as they came, which may have been through weights of any norm.
+        noise = torch.ldexp(told, -2 * exponents.to(device)) / _squared_norm(observation)
     signal = torch.maximum(power - noise, _LEAST_SHARE * power)
     answer = torch.zeros(len(measured), rows * cols, len(tones), dtype=torch.complex64)
     heard = torch.nonzero(power > 0)[:, 0]
@@ -197,20 +217,6 @@ def answered(
     check_answer(answer.numpy(), name)
     whole = answer.numpy().reshape(-1, frames, copies, rows, cols, len(tones))
     return np.ascontiguousarray(np.moveaxis(whole, 2, 4)).reshape(-1, frames, rows, cols, frequencies)
-
-
-def check_whole(observation: Observation, name: str) -> None:
-    """InputError where measurements do not treat all subcarriers alike, or noise is not told."""
-    if observation.noise is None:
-        raise InputError(f"'{name}' must know the noise: give noise, its power on each value, with the observation")
-    if isinstance(observation.operator, Entries):
-        check_frames_seen(observation)
-        seen = observation.mask
-        antennas, tones = (np.asarray(seen.any(axis=axes, keepdims=True)) for axes in (4, (1, 2, 3)))
-        if not np.array_equal(seen, antennas & tones) or np.any(tones != tones[:1]):
-            raise InputError(f"'{name}' takes the same antennas on the same subcarriers of all links")
-    elif not isinstance(observation.operator, Combining):
-        raise InputError(f"'{name}' takes single entries or RF chains, not {observation.kind}")
 
 
 def moved(measured: Wideband, device: torch.device) -> Wideband:

@@ -112,6 +112,20 @@ def test_weights_of_any_norm_and_polarisations_change_nothing(channels):
     np.testing.assert_allclose(estimator.estimate(both), np.concatenate([answer] * 2, -1), atol=1e-5)
 
 
+def test_noise_that_is_not_told_is_30_db_below(channels):
+    seen = pilots(channels, 30.0)
+    told = replace(seen, noise=1e-3 * np.mean(np.abs(seen.values) ** 2, axis=(1, 2, 3)))
+    estimator = cluster_prior()
+    np.testing.assert_allclose(
+        estimator.estimate(replace(seen, noise=None)), estimator.estimate(told), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_there_are_no_features(channels):
+    with pytest.raises(InputError, match="no tokens"):
+        cluster_prior().embed(channels[:, 0])
+
+
 def test_hidden_subcarriers_are_answered_from_the_others(channels):
     tones = np.arange(16) < 12
     answer = cluster_prior().estimate(entries(channels, tones, 20.0))
@@ -128,8 +142,6 @@ def test_samplers_from_noise_are_fixed_by_their_seed(sampler, channels):
 def test_what_cannot_be_answered_is_refused(channels):
     seen = pilots(channels)
     for estimator in (cluster_prior(), prior(Langevin())):
-        with pytest.raises(InputError, match="must know the noise"):
-            estimator.estimate(replace(seen, noise=None))
         uneven = np.random.default_rng(0).random((1, *GRID.shape)) < 0.5
         with pytest.raises(InputError, match="same antennas"):
             estimator.estimate(entries(channels, uneven))
