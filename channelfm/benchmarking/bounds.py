@@ -20,7 +20,8 @@ Float = NDArray[np.float64]
 
 
 class FittedWaves:
-    """The waves of clean channels, fitted when they are first asked for."""
+    """The waves of clean channels, fitted when they are first asked for; of channels that were drawn as single paths,
+    these paths."""
 
     def __init__(self, blocks: Blocks) -> None:
         self.blocks = blocks
@@ -28,22 +29,33 @@ class FittedWaves:
     @cached_property
     def found(self) -> tuple[SphericalWaves, Float]:
         """Waves of every link, and what they leave of its channel, relative to its energy, float64 [N]."""
+        paths = self._paths()
+        if paths is not None:
+            return paths, np.zeros(len(self.blocks))
         spacing = self.blocks.grid.array.spacing_wavelengths
         return fitted_waves(self.blocks.channel[:, 0, :, :, 0], spacing, MOST_WAVES)
 
     def bound(self, task: Task, drawn: Sequence[Examples]) -> Float | None:
         """The task's bound float64 [seed, unit], NaN where the waves leave more of a channel than the bound on its
-        error; None where there is none: of clean observations, several frames or frequencies, units of several
-        links."""
+        error; None where there is none: of clean observations, several frames, several frequencies of channels whose
+        paths are not known, units of several links."""
         frames, _, _, frequencies = self.blocks.grid.shape
         noise = drawn[0].observation.noise
         clean = noise is None or not noise.all()
-        if clean or frames * frequencies * drawn[0].unit != 1 or type(task).bound is Task.bound:
+        fitted = 1 if self._paths() is not None else frequencies
+        if clean or frames * fitted * drawn[0].unit != 1 or type(task).bound is Task.bound:
             return None
         waves, _ = self.found
         bounds = [task.bound(examples, waves) for examples in drawn]
         told = [self._told(task, bound) for bound in bounds if bound is not None]
         return np.array(told) if len(told) == len(drawn) else None
+
+    def _paths(self) -> SphericalWaves | None:
+        """The paths that channels were drawn as; None of other data, and of clusters, whose rays none tells apart."""
+        rays, clusters = self.blocks.rays, self.blocks.clusters
+        if rays is None or clusters is None or clusters.model.rays > 1:
+            return None
+        return SphericalWaves(rays.sources, rays.gains, rays.delays_s, clusters.model.squint)
 
     def _told(self, task: Task, bound: Float) -> Float:
         """The bound, as far as the waves stand for the channel: what they leave of it is part of an error of channels

@@ -23,6 +23,7 @@ from channelfm.benchmarking.rows import Units
 from channelfm.benchmarking.sets import MeasuredSet
 from channelfm.errors import ChannelfmError, InputError
 from channelfm.estimator import Estimator, Examples, Learns
+from channelfm.tasks import Task
 from channelfm.waves.bounds import SphericalWaves
 
 FORMAT = 2  # of kept cells; those of another format have other names, and are measured again
@@ -138,6 +139,25 @@ def bound_of(part: Part, case: Any, folder: Path) -> Cell | None:
             return None
         nothing = np.zeros((0, 0), np.complex64)
         kept = Cell((part.settings.task.measures[0].of,), found[None], nothing, 0.0, 0.0)
+        kept.save(file)
+    return kept
+
+
+def references_of(part: Part, case: Any, folder: Path) -> Cell | None:
+    """What the task's references have of a set in a case, as a cell whose names they are, kept like others; None where
+    there are none."""
+    task, blocks = part.settings.task, part.measured.blocks
+    if type(task).references is Task.references or blocks.rays is None:
+        return None
+    entry = Entry("reference", "reference", 0, source_identity([type(task).__module__]))
+    file = cell_file(folder, part, entry, case)
+    kept = kept_cell(file)
+    if kept is None:
+        drawn = [task.references(examples) for examples in part.draw(case)]
+        if not drawn[0]:
+            return None
+        values = np.array([[one[name] for one in drawn] for name in drawn[0]])
+        kept = Cell(tuple(drawn[0]), values, np.zeros((0, 0), np.complex64), 0.0, 0.0)
         kept.save(file)
     return kept
 

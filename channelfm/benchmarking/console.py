@@ -44,5 +44,8 @@ def _table(results: Results, name: str, first: View, second: View, part: slice) 
         for (_, label, one), (_, _, two) in zip(first.columns[part], second.columns[part], strict=True):
             row = cells.get((estimator, label))
             texts.append("" if row is None else "/".join(one_.form(number(row, one_.key)) for one_ in (one, two)))
-        table.add_row(estimator, *texts, f"{max(row['latency_ms'] for row in own):.3g}")
+        if own[0]["reference"]:
+            table.add_row(f"[italic]{escape(estimator)}[/italic]", *texts, "")
+        else:
+            table.add_row(estimator, *texts, f"{max(row['latency_ms'] for row in own):.3g}")
     return table

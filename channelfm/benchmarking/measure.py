@@ -156,23 +156,27 @@ def _affordable(left_s: float, each_s: float) -> int:
 def mixed_examples(task: Task, blocks: Blocks, seed: int) -> Examples:
     """Examples of all cases of a task for estimators that learn: each case has an equal share of the blocks in turn.
 
-    Cases whose measurements have another shape than the first's cannot stand beside it, and are left out.
+    Cases whose measurements have another shape than the first's cannot stand beside it, and have no share.
     """
-    cases = task.cases()[: len(blocks)]
+    shapes = {case: _shape(task, blocks.select(slice(0, 1)), case, seed) for case in task.cases()}
+    cases = [case for case, shape in shapes.items() if shape == next(iter(shapes.values()))][: len(blocks)]
     parts = [
         task.examples(blocks.select(slice(start, None, len(cases))), case, seed) for start, case in enumerate(cases)
     ]
-    first = parts[0].observation
-    alike = [part for part in parts if part.observation.operator.shape(first.grid) == first.values.shape[1:]]
-    noise = [part.observation.noise for part in alike if part.observation.noise is not None]
+    noise = [part.observation.noise for part in parts if part.observation.noise is not None]
     observation = replace(
-        first,
-        values=np.concatenate([part.observation.values for part in alike]),
-        operator=_joined([part.observation for part in alike]),
-        noise=np.concatenate(noise) if len(noise) == len(alike) else None,
+        parts[0].observation,
+        values=np.concatenate([part.observation.values for part in parts]),
+        operator=_joined([part.observation for part in parts]),
+        noise=np.concatenate(noise) if len(noise) == len(parts) else None,
     )
-    target = np.concatenate([part.target for part in alike])
-    return Examples(observation, target, join_blocks([part.blocks for part in alike]), parts[0].unit)
+    target = np.concatenate([part.target for part in parts])
+    return Examples(observation, target, join_blocks([part.blocks for part in parts]), parts[0].unit)
+
+
+def _shape(task: Task, one: Blocks, case: Any, seed: int) -> tuple[int, ...]:
+    """Shape of what is measured of a link."""
+    return task.examples(one, case, seed).observation.values.shape[1:]
 
 
 def _joined(parts: Sequence[Observation]) -> Operator:

@@ -33,6 +33,7 @@ thead th { color: var(--faint); font-weight: 500; } thead tr:first-child th.grou
 thead tr:last-child th { border-bottom: 1px solid var(--ink); }
 th[rowspan] { text-align: left; vertical-align: bottom; border-bottom: 1px solid var(--ink); }
 tbody th { text-align: left; font-weight: 500; } tbody tr + tr > * { border-top: 1px solid var(--line); }
+tr.reference > * { font-style: italic; color: var(--faint); }
 tbody i { display: inline-block; width: .7rem; height: .7rem; margin-right: .55rem; border-radius: 2px; }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); padding: .3rem 0; }
 h3 { font-size: 1rem; font-weight: 600; margin: 1.6rem 0 .5rem; }

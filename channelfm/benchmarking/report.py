@@ -44,6 +44,7 @@ from channelfm.benchmarking.tables import (
     typical,
     whole,
     winner_table,
+    without_references,
 )
 
 EXTRAPOLATION = "extrapolation"  # the task that has figures of its own
@@ -196,6 +197,10 @@ def _numbers(rows: Sequence[Row], columns: Sequence[Column], palette: Palette, r
         if any(row["floor_db"] is not None for row in rows)
         else ""
     )
+    if any(row["reference"] for row in rows):
+        floor += (
+            " In italics, dashed in figures: references that know of a channel what no estimator can; they win nothing."
+        )
     return (
         f"<section><h2>The numbers</h2>{number_tables(rows, columns, palette)}"
         "<p class='caption'>By case; bold: best of its column; intervals show under the pointer. Memory: what a call "
@@ -230,7 +235,8 @@ def _times(rows: Sequence[Row], column: Column, palette: Palette) -> str:
         "first measure; the dashed line joins those that no other beats in both. Below: bars are medians over cases, "
         "lines go from the fastest to the slowest."
     )
-    pictures = [pareto_figure(rows, typical(rows)["label"], column, palette), time_figure(rows, palette)]
+    own = without_references(rows)
+    pictures = [pareto_figure(own, typical(own)["label"], column, palette), time_figure(own, palette)]
     return _figure("How fast", pictures, "Time, against accuracy and alone", text)
 
 

@@ -36,7 +36,8 @@ class Row(TypedDict):
     ``latency_ms``: wall-clock time per unit, warmed up, in batches; ``peak_mb``: memory that a call needs beyond what
     is held between calls; both are the cell's, the same for all groups. ``floor_db``: median error of the stored
     channels, below which no median NMSE is told (null: not known). ``tuned``: [set, percent] of a network that was
-    tuned on a share of a set.
+    tuned on a share of a set. ``reference``: what knows that which no estimator can (:meth:`Task.references`), is
+    measured by the first measure's values alone, and wins nothing.
 
     Beside these, each measure has its columns (:func:`number`): for ``nmse_db``, say, the number itself and
     ``nmse_db_low`` to ``nmse_db_high``, its 95 % interval, null where there is but one track. ``against``: the
@@ -58,6 +59,7 @@ class Row(TypedDict):
     peak_mb: float
     floor_db: float | None
     tuned: tuple[str, float] | None
+    reference: bool
     against: dict[str, dict[str, Any]]
 
 
@@ -246,6 +248,9 @@ def columns(
 ) -> dict[str, Any]:
     """The columns of a row over some units that its task's measures fill, and ``against`` its rivals."""
     told: dict[str, Any] = {}
+    measures, missing = _by_presence(measures, row)
+    for measure in missing:
+        told |= {measure.key: None, f"{measure.key}_low": None, f"{measure.key}_high": None}
     for measure in measures:
         value, low, high = comparison.number(measure, row, members)
         told |= {measure.key: value, f"{measure.key}_low": low, f"{measure.key}_high": high}
@@ -255,6 +260,12 @@ def columns(
         for name, other in rivals.items()
     }
     return told | {"against": {name: value for name, value in found.items() if value is not None}}
+
+
+def _by_presence(measures: Sequence[Measure], row: Scored) -> tuple[list[Measure], list[Measure]]:
+    """The measures whose values a row has, and the others."""
+    there = [measure for measure in measures if measure.of in row.values]
+    return there, [measure for measure in measures if measure.of not in row.values]
 
 
 def _interval(drawn: Float) -> list[float | None]:

@@ -13,8 +13,9 @@ from typing import Any, cast
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from channelfm.benchmarking.cells import Part, Worker, bound_of, earlier_cells
+from channelfm.benchmarking.cells import Part, Worker, bound_of, earlier_cells, references_of
 from channelfm.benchmarking.entries import Entry, find_entries
+from channelfm.benchmarking.measure import Cell
 from channelfm.benchmarking.recipe import BenchmarkRecipe, read_benchmark
 from channelfm.benchmarking.report import report_of
 from channelfm.benchmarking.rows import BOUND, CLASSICAL, TRIVIAL, Comparison, Results, Row, Scored, columns
@@ -128,7 +129,7 @@ def _notes(parts: Sequence[Part], entries: Sequence[Entry], reasons: Mapping[str
 
 
 def _rows(part: Part, case: Any, entries: Sequence[Entry], folder: Path) -> list[Row]:
-    """Rows of a set in a case, by estimator and group."""
+    """Rows of a set in a case, by estimator and group, and below them those of references."""
     task, measures = part.settings.task, part.settings.task.measures
     there = [entry for entry in entries if (case, entry.name) in part.cells]
     if not there:
@@ -139,18 +140,19 @@ def _rows(part: Part, case: Any, entries: Sequence[Entry], folder: Path) -> list
     bound = None if found is None else Scored(BOUND, 0, found.by_name())
     comparison = Comparison(part.units)
     groups = task.groups(task.examples(part.measured.blocks, case, part.settings.seeds[0]))
+    told = [(scored[entry.name], _about(entry, cells[entry.name])) for entry in there]
+    told += [(reference, _FREE) for reference in _references(part, case, folder)]
     rows: list[Row] = []
-    for entry in there:
-        row, cell = scored[entry.name], cells[entry.name]
+    for row, about in told:
         others = [other for other in scored.values() if other.params == 0 and other is not row]
         for group, belongs in groups.items():
-            members = np.flatnonzero(belongs[: cell.units])
+            members = np.flatnonzero(belongs[: row.units])
             if not len(members):
                 continue
             best = comparison.best(measures[0], others, members)
             rivals = {TRIVIAL: scored.get(task.trivial), CLASSICAL: best, BOUND: bound}
             fixed = {
-                "estimator": entry.name,
+                "estimator": row.name,
                 "task": task.kind,
                 "set": part.measured.name,
                 "split": part.measured.settings.split,
@@ -158,15 +160,25 @@ def _rows(part: Part, case: Any, entries: Sequence[Entry], folder: Path) -> list
                 "case": case._asdict(),
                 "label": str(case),
                 "samples": len(members),
-                "seeds": cell.values.shape[1],
-                "params": entry.parameters,
-                "latency_ms": cell.latency_ms,
-                "peak_mb": cell.peak_mb,
+                "seeds": len(part.seeds(case)),
                 "floor_db": part.units.floor_db(members),
-                "tuned": entry.tuned,
             }
-            rows.append(cast("Row", fixed | columns(comparison, measures, row, rivals, members)))
+            rows.append(cast("Row", fixed | about | columns(comparison, measures, row, rivals, members)))
     return rows
+
+
+# What a reference costs: nothing that would compare.
+_FREE = {"params": 0, "latency_ms": 0.0, "peak_mb": 0.0, "tuned": None, "reference": True}
+
+
+def _about(entry: Entry, cell: Cell) -> dict[str, Any]:
+    cost = {"latency_ms": cell.latency_ms, "peak_mb": cell.peak_mb}
+    return {"params": entry.parameters, "tuned": entry.tuned, "reference": False} | cost
+
+
+def _references(part: Part, case: Any, folder: Path) -> list[Scored]:
+    found, measure = references_of(part, case, folder), part.settings.task.measures[0]
+    return [] if found is None else [Scored(name, 0, {measure.of: values}) for name, values in found.by_name().items()]
 
 
 @contextmanager

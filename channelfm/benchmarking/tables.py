@@ -121,9 +121,16 @@ def of_set(rows: Iterable[Row], name: str) -> list[Row]:
 
 
 def complete(rows: Sequence[Row]) -> list[Row]:
-    """Those of some rows that are over the most units: what a time budget has cut short wins nothing."""
-    most = max((row["samples"] for row in rows), default=0)
-    return [row for row in rows if row["samples"] == most]
+    """Those of some rows that may win: over the most units, since a time budget has cut the others short, and no
+    references."""
+    rivals = without_references(rows)
+    most = max((row["samples"] for row in rivals), default=0)
+    return [row for row in rivals if row["samples"] == most]
+
+
+def without_references(rows: Sequence[Row]) -> list[Row]:
+    """Rows of estimators alone."""
+    return [row for row in rows if not row["reference"]]
 
 
 def number_tables(rows: Sequence[Row], columns: Sequence[Column], palette: Palette) -> str:
@@ -154,7 +161,7 @@ def _table(rows: Sequence[Row], view: View, palette: Palette) -> str:
         line = _head_cell(name, palette) + _sizes(first)
         for _, label, column in view.columns:
             line += _number_cell(cells.get((name, label)), column, best[label, column], first["samples"])
-        lines.append(f"<tr>{line}</tr>")
+        lines.append(f"{_line_start(first)}{line}</tr>")
     heads = "".join(f"<th>{escape(heading)}</th>" for heading, _, _ in view.columns)
     return (
         "<div class='wide'><table><thead><tr><th>estimator</th><th>parameters<br>[million]</th><th>time<br>[ms]</th>"
@@ -193,7 +200,7 @@ def group_table(rows: Sequence[Row], columns: Sequence[Column], palette: Palette
                 f"<td>{_with_interval(cells[group], column)}</td>" if group in cells else "<td></td>"
                 for group in groups
             )
-            lines += f"<tr>{_head_cell(estimator, palette)}{values}</tr>"
+            lines += f"{_line_start(next(iter(cells.values())))}{_head_cell(estimator, palette)}{values}</tr>"
         parts.append(
             f"<h3>{escape(name)}, {escape(label)}</h3><div class='wide'><table><thead><tr>"
             f"<th>{escape(column.heading)}</th>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
@@ -221,7 +228,7 @@ def paired_table(rows: Sequence[Row], columns: Sequence[Column], palette: Palett
                 continue
             heads = "".join(f"<th>{_RIVALS[kind]}</th>" for kind in rivals)
             lines = "".join(
-                f"<tr>{_head_cell(row['estimator'], palette)}"
+                f"{_line_start(row)}{_head_cell(row['estimator'], palette)}"
                 f"{''.join(_pair(row, kind, column) for kind in rivals)}</tr>"
                 for row in here
             )
@@ -355,11 +362,18 @@ def published_table(rows: Sequence[Row], palette: Palette) -> str:
     )
 
 
+def _line_start(row: Row) -> str:
+    """References stand out."""
+    return "<tr class='reference'>" if row["reference"] else "<tr>"
+
+
 def _head_cell(name: str, palette: Palette) -> str:
     return f"<th scope='row'><i style='background:{palette[name]}'></i>{escape(name)}</th>"
 
 
 def _sizes(row: Row) -> str:
+    if row["reference"]:
+        return "<td class='time'></td>" * 3
     size = f"{row['params'] / 1e6:.2f}" if row["params"] else "\N{EN DASH}"
     cells = (size, f"{row['latency_ms']:.3g}", f"{row['peak_mb']:.0f}")
     return "".join(f"<td class='time'>{cell}</td>" for cell in cells)

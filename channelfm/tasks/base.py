@@ -82,6 +82,11 @@ class Task(Recipe, ABC):
         those that the channels consist of. None where the task, or this case of it, has no bound."""
         return None
 
+    def references(self, examples: Examples) -> Mapping[str, Float]:
+        """Values of the first measure float64 [unit], by name, of what knows that which no estimator can know: how good
+        an answer could be. They stand beside the estimators, and win nothing."""
+        return {}
+
     def repeats(self, case: Any) -> bool:
         """Whether another seed draws other examples."""
         return True

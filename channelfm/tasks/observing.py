@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from pydantic import Field, field_validator
 
-from channelfm.checks import as_numbers
+from channelfm.checks import as_numbers, as_whole
 from channelfm.config import Recipe
 from channelfm.datasets.blocks import Blocks
 from channelfm.errors import InputError
@@ -92,14 +92,19 @@ def partial(blocks: Blocks, case: Partial, seed: int) -> Observation:
     return observe(heard(blocks.channel), Entries(mask[:, None]), blocks.grid, case.snr_db, noise)
 
 
-def pilots(blocks: Blocks, case: Pilots, seed: int) -> Observation:
-    """Pilots through RF chains whose phase shifters are random, other ones for every link and slot."""
+def pilots(blocks: Blocks, case: Pilots, seed: int, users: int = 1) -> Observation:
+    """Pilots through RF chains whose phase shifters are random, other ones in every slot.
+
+    Each ``users`` links in turn are the users of a cell, whose orthogonal pilots pass the same phase shifters; noise is
+    everybody's own. Weights and noise of a link do not depend on links after it. Raises InputError without any pilot.
+    """
     check_draw(seed, case.snr_db)
+    measurements = as_whole(case.chains, "chains") * as_whole(case.slots, "slots")
     _, rows, cols, _ = blocks.grid.shape
-    operator = RandomlyCombined(seed, np.arange(len(blocks)), case.chains * case.slots, rows, cols)
-    return observe(
-        heard(blocks.channel), operator, blocks.grid, case.snr_db, np.random.default_rng((seed, *b"pilot noise"))
-    )
+    cells = np.arange(len(blocks)) // as_whole(users, "users")
+    operator = RandomlyCombined(seed, cells, measurements, rows, cols)
+    noise = np.random.default_rng((seed, *b"pilot noise"))
+    return observe(heard(blocks.channel), operator, blocks.grid, case.snr_db, noise)
 
 
 def of_random_power(blocks: Blocks, spread_db: float, seed: int) -> Blocks:

@@ -113,7 +113,8 @@ def test_learners_are_taught_with_equal_shares_of_all_cases():
     assert len(few) == 2
     pilots = mixed_examples(HybridEstimation(slots=(2, 4), snr_db=(0.0, 10.0)), blocks, 0)
     pilots.observation.check()
-    assert len(pilots) == 5  # those of 2 slots, at both signal-to-noise ratios
+    assert len(pilots) == 10  # of 2 slots alone, at both signal-to-noise ratios
+    assert pilots.observation.values.shape[2] == 8
 
 
 @pytest.mark.skipif(resident_bytes() == 0, reason="no /proc")

@@ -9,11 +9,22 @@ from channelfm.config import load_recipe, shipped_recipes
 from channelfm.datasets import DatasetRecipe
 from channelfm.datasets.packaged import packaged_folder
 
+
+def drawn_from_models(name: str) -> bool:
+    """Whether all channels of a data set are drawn from a model, which takes seconds and neither maps nor rays."""
+    return all(scene.is_stochastic for scene in load_recipe(DatasetRecipe, name).scenes)
+
+
 # Not the recipe of a data set, nor that of a street map's channels.
 OTHERS = ("bench-generation", "bench-off-grid")
 RECIPES = {name: read_benchmark(name) for name in shipped_recipes() if name.startswith("bench-") and name not in OTHERS}
 RECIPES["bench-prediction"] = RECIPES["bench-prediction"].quickened()  # whose full set is made from maps
-SHIPPED = {f"{name}-{part.name}": part for name, recipe in RECIPES.items() for part in recipe.sets}
+SHIPPED = {
+    f"{name}-{part.name}": part
+    for name, recipe in RECIPES.items()
+    for part in recipe.sets
+    if not drawn_from_models(str(part.data_recipe))
+}
 EASY = SHIPPED["bench-extrapolation-easy"]
 
 

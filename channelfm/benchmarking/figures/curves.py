@@ -62,7 +62,7 @@ def case_figure(rows: Sequence[Row], columns: Sequence[Column], palette: Mapping
         for line, name in zip(panels, sets, strict=True):
             for axes, column in zip(line, shown, strict=True):
                 quiet(axes)
-                here = of_set(own, name)
+                here = [row for row in of_set(own, name) if number(row, column.key) is not None]
                 for estimator in names_of(here):
                     mine = sorted((r for r in here if r["estimator"] == estimator), key=lambda r: r["case"][field])
                     places = case_places(field, [row["case"][field] for row in mine])
@@ -91,7 +91,7 @@ def other_figure(rows: Sequence[Row], columns: Sequence[Column], palette: Mappin
         for axes, name in zip(panels, sets, strict=True):
             quiet(axes)
             for row in of_set(own, name):
-                style = {**marker(row), "lw": 0, "alpha": 0.9, "color": palette[row["estimator"]]}
+                style = {**marker(row), "lw": 0, "ls": "none", "alpha": 0.9, "color": palette[row["estimator"]]}
                 axes.plot(clipped(column, number(row, column.key)), labels.index(row["label"]), **style)
             axes.set_xlabel(column.heading)
             axes.set_title(name, color=INK)

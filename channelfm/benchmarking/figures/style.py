@@ -72,7 +72,9 @@ def sets_of(rows: Sequence[Row]) -> list[str]:
 
 
 def marker(row: Row) -> dict[str, Any]:
-    """Circles for networks, squares for classical estimators."""
+    """Circles for networks, squares for classical estimators, dashes for references."""
+    if row["reference"]:
+        return {"marker": "_", "markersize": 6.0, "lw": 1.2, "ls": (0, (4, 2))}
     learned = row["params"] > 0
     return {"marker": "o" if learned else "s", "markersize": 4.5 if learned else 3.8, "lw": 1.8 if learned else 1.2}
 
