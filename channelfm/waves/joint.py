@@ -103,7 +103,7 @@ def _doubled(waves: JointWaves, apart: float) -> Tensor:
     """bool [N, K]: whether a wave comes from nearly the direction of the strongest, less than ``apart`` in sines: it is
     that one once more, found since its gain slopes, and the two bend each other."""
     away = (waves.sources[..., :2] - waves.sources[:, :1, :2]).norm(dim=2)
-    doubled = (away < apart) & waves.present
+    doubled: Tensor = (away < apart) & waves.present
     doubled[:, 0] = False
     return doubled
 

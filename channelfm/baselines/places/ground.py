@@ -19,16 +19,15 @@ _SINE_STEP, _RANGE_STEP = 1e-6, 1e-4  # of differences: of sines, and of the inv
 # of the Rayleigh distance. Walls and ground are no perfect mirrors.
 _SINE_FLOOR, _RANGE_FLOOR = 3e-5, 1e-3
 _LIKELY = 11.3  # largest misfit of a true reflection, of three degrees of freedom, 99 %
-_BEST_KNOWN = 0.7  # of the deviation of the range that the wave alone tells, above which the reflection is no help
 
 
 class GroundBounce(PlaceEstimator):
     """The strongest wave together with that other wave which is most likely its reflection on the ground.
 
     The mirror image of a user stands below the user, as deep as the user is high. So the directions of both tell how
-    far away both are, far better than their curvature. Where no wave is likely to be the reflection, and above ground
-    that is not flat, it answers as ``joint-waves`` does. Needs the array's height above the ground, z = 0, and its
-    orientation, both of the observation's grid.
+    far away both are, far better than their curvature. The ground is taken to be flat, z = 0. Where no wave is likely
+    to be the reflection it answers as ``joint-waves`` does. Needs the array's height and orientation, both of the
+    observation's grid.
     """
 
     name = "ground-bounce"
@@ -43,8 +42,8 @@ class GroundBounce(PlaceEstimator):
         link, other = np.nonzero(waves.present.numpy()[:, 1:])
         if array.position[2] > 0 and len(link):
             pairs = _Pairs(sources[link, 0], covariance[link, 0], sources[link, other + 1], covariance[link, other + 1])
-            found, misfit, deviation = _together(pairs, array)
-            likely = (misfit < _LIKELY) & (deviation < _BEST_KNOWN * np.sqrt(pairs.covariance[:, 2, 2]))
+            found, misfit = _together(pairs, array)
+            likely = misfit < _LIKELY
             best = np.flatnonzero(likely)[np.argsort(-misfit[likely], kind="stable")]
             answer[link[best]] = found[best]  # of several of one link the last stays, which has the least misfit
         return places_of(answer, array)
@@ -66,9 +65,9 @@ def mirrored(sources: Float, array: UPA) -> Float:
     return sources_of(places @ array.rotation, array)
 
 
-def _together(pairs: _Pairs, array: UPA) -> tuple[Float, Float, Float]:
-    """The source [P, 3] that explains both waves of each pair best, the misfit [P] there (infinite where there is no
-    such place above the ground), and the deviation [P] of its inverse range."""
+def _together(pairs: _Pairs, array: UPA) -> tuple[Float, Float]:
+    """The source [P, 3] that explains both waves of each pair best, and the misfit [P] there, infinite where there is
+    no such place above the ground."""
     start, possible = _start(pairs, array)
     own, other = np.linalg.inv(pairs.covariance), np.linalg.inv(pairs.image_covariance)
     source, identity = start, np.eye(3)
@@ -80,8 +79,7 @@ def _together(pairs: _Pairs, array: UPA) -> tuple[Float, Float, Float]:
         source = _in_front(source + np.linalg.solve(normal + 1e-12 * identity, pull)[..., 0])
     apart = np.stack([pairs.source - source, pairs.image - mirrored(source, array)])
     misfit = np.einsum("kpi,kpij,kpj->p", apart, np.stack([own, other]), apart)
-    deviation = np.sqrt(np.maximum(np.linalg.inv(normal)[:, 2, 2], 0.0))
-    return source, np.where(possible, misfit, np.inf), deviation
+    return source, np.where(possible, misfit, np.inf)
 
 
 def _start(pairs: _Pairs, array: UPA) -> tuple[Float, Bool]:
