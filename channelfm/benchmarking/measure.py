@@ -158,11 +158,10 @@ def mixed_examples(task: Task, blocks: Blocks, seed: int) -> Examples:
 
     Cases whose measurements have another shape than the first's cannot stand beside it, and have no share.
     """
-    shapes = {case: _shape(task, blocks.select(slice(0, 1)), case, seed) for case in task.cases()}
-    cases = [case for case, shape in shapes.items() if shape == next(iter(shapes.values()))][: len(blocks)]
-    parts = [
-        task.examples(blocks.select(slice(start, None, len(cases))), case, seed) for start, case in enumerate(cases)
-    ]
+    cases = task.cases()[: len(blocks)]
+    shapes = [part.observation.values.shape[1:] for part in _shared(task, blocks, cases, seed)]
+    alike = [case for case, shape in zip(cases, shapes, strict=True) if shape == shapes[0]]
+    parts = _shared(task, blocks, alike, seed)
     noise = [part.observation.noise for part in parts if part.observation.noise is not None]
     observation = replace(
         parts[0].observation,
@@ -174,9 +173,11 @@ def mixed_examples(task: Task, blocks: Blocks, seed: int) -> Examples:
     return Examples(observation, target, join_blocks([part.blocks for part in parts]), parts[0].unit)
 
 
-def _shape(task: Task, one: Blocks, case: Any, seed: int) -> tuple[int, ...]:
-    """Shape of what is measured of a link."""
-    return task.examples(one, case, seed).observation.values.shape[1:]
+def _shared(task: Task, blocks: Blocks, cases: Sequence[Any], seed: int) -> list[Examples]:
+    """Examples of each case, of every so many of the blocks."""
+    return [
+        task.examples(blocks.select(slice(start, None, len(cases))), case, seed) for start, case in enumerate(cases)
+    ]
 
 
 def _joined(parts: Sequence[Observation]) -> Operator:
