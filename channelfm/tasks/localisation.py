@@ -132,7 +132,7 @@ class Localisation(Task):
         strongest = np.abs(waves.gains).argmax(axis=1)
         direction = examples.target[:, 1:] / np.linalg.norm(examples.target, axis=1, keepdims=True)
         off = np.linalg.norm(waves.sources[links, strongest, :2] - direction, axis=1)
-        own = off * array.aperture_m / array.wavelength_m < _SAME_WAVE
+        own = examples.labels.line_of_sight & (off * array.aperture_m / array.wavelength_m < _SAME_WAVE)
         sent = _as_sent(waves, examples.channel, array.spacing_wavelengths)
         told = _GAUSSIAN_MEAN * place_bound(sent, observation).distance_m
         return np.where(own & np.isfinite(told), told, np.nan)
