@@ -1,11 +1,12 @@
-"""Rows that learn before they answer: ways to adapt a model, "MODEL+WAY", and rivals without a pretrained one."""
+"""Rows that learn before they answer: ways to adapt a model, "MODEL+WAY"; and those of networks of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from channelfm.estimator import Learns
+from channelfm.estimator import Estimator, Learns
 from channelfm.learned.adaptation import Adapted
+from channelfm.learned.blind import BlindCalibration
 from channelfm.learned.channelnet import ChannelNetEstimator
 from channelfm.learned.estimator import Model
 from channelfm.learned.pilot_head import PilotHead
@@ -20,4 +21,4 @@ ADAPTERS: dict[str, Callable[[Model, str], Learns]] = {
     "fusion": lambda model, name: Adapted(model, "probe", name=name, fused=True, learning_rate=5e-4),
     "ce": lambda model, name: PilotHead(model, name),
 }
-RIVALS: dict[str, Callable[[], Learns]] = {"channelnet": ChannelNetEstimator}
+RIVALS: dict[str, Callable[[], Estimator]] = {"channelnet": ChannelNetEstimator, "blind-calibrated": BlindCalibration}
