@@ -17,6 +17,7 @@ from channelfm.benchmarking.figures import (
     case_figure,
     colours,
     focus_figure,
+    lead_figure,
     map_figure,
     other_figure,
     pareto_figure,
@@ -69,6 +70,7 @@ def report_of(
         _map(parts),
         _curves(rows, columns, palette),
         _winners(rows, columns, palette),
+        _leads(results),
         *([_example(example_of(part, rows), rows, palette) for part in parts] if own_figures else []),
         _numbers(rows, columns, palette, results),
         _paired(rows, columns, palette),
@@ -148,6 +150,16 @@ def _winners(rows: Sequence[Row], columns: Sequence[Column], palette: Palette) -
         "<section><h2>Who wins where</h2><p class='caption'>The best estimator of each case on each kind of link, and "
         "by how much it leads the best of the other family (networks against classical estimators). Rich links have "
         f"more than six paths.</p>{tables}</section>"
+    )
+
+
+def _leads(results: Results) -> str:
+    return _figure(
+        "Where learning wins",
+        [lead_figure([results])],
+        "Lead of the best network over the best classical row, by case",
+        "By how much the best network leads the best classical row, with its name; paired over the same links. Red: it "
+        "leads; green: it is behind; grey: the 95 % interval of the difference holds zero.",
     )
 
 
