@@ -161,8 +161,9 @@ def _conjugate_gradients(system: Linear, right: Tensor, steps: int) -> Tensor:
     energy = _energy(rest)
     for _ in range(steps):
         image = system(way)
-        curvature = (way.conj() * image).real.flatten(1).sum(1).clamp_min(_TINY)
-        length = _as(energy / curvature, right)
+        curvature = (way.conj() * image).real.flatten(1).sum(1)
+        # What a network derives is no covariance to the last digit: where it is not positive, nothing is gained.
+        length = _as(torch.where(curvature > _TINY, energy / curvature.clamp_min(_TINY), 0), right)
         solution, rest = solution + length * way, rest - length * image
         before, energy = energy, _energy(rest)
         way = rest + _as(energy / before.clamp_min(_TINY), right) * way

@@ -87,9 +87,9 @@ class ClusterEstimator(WholeEstimator):
 
     def channels(self, measured: Wideband, noise: Tensor, detuned_hz: Tensor) -> Tensor:
         """See :class:`WholeEstimator`."""
-        centres = self.network.search(measured, noise)
-        answer: Tensor = self.network(measured, noise, centres, detuned_hz)[-1]
-        return answer
+        exact, level = measured.of_type(torch.complex128), noise.double()
+        answer: Tensor = self.network(exact, level, self.network.search(exact, level), detuned_hz)[-1]
+        return answer.to(torch.complex64)
 
 
 class PriorEstimator(WholeEstimator):

@@ -85,18 +85,18 @@ class LearnedClusters(nn.Module):
     def forward(self, measured: Wideband, noise: Tensor, centres: Centres, detuned_hz: Tensor) -> list[Tensor]:
         """Channels complex64 [N, antenna, F] at ``detuned_hz`` [F] from the carrier, after every step.
 
-        ``measured`` in complex64 with values of a channel of power about one and white ``noise`` of power [N] on each;
-        ``centres`` as :meth:`search` found them there. Gradients reach the weights of a step by what follows from it at
-        once.
+        ``measured`` with values of a channel of power about one and white ``noise`` of power [N] on each, both in
+        single or both in double precision, which noise far below the channel asks for; ``centres`` as :meth:`search`
+        found them there. Gradients reach the weights of a step by what follows from it at once.
         """
         noise = noise.clamp_min(_LEAST_NOISE)
-        relative = torch.zeros(*centres.delays.shape, 4, device=noise.device)
+        relative = torch.zeros(*centres.delays.shape, 4, dtype=noise.dtype, device=noise.device)
         answers = []
         with torch.no_grad():
             posterior = self._posterior(measured, noise, centres, relative)
         for step in self.steps:
             features, moved = self._seen(measured, noise, centres, relative, posterior)
-            shift, widening, strength = step(features)
+            shift, widening, strength = step(features.to(self.log_spread.dtype))
             spreads = self._spreads(measured, relative)
             power = moved.power + strength
             relative = (relative + widening[..., list(_SHARED)]).clamp(math.log(_NARROWEST), math.log(_WIDEST))
@@ -113,12 +113,12 @@ class LearnedClusters(nn.Module):
         """The strongest cluster of what all before it leave, again and again, all of them re-estimated each time by
         expectation maximisation; the networks have no part in it."""
         noise = noise.clamp_min(_LEAST_NOISE)
-        look = _Search(measured)
+        look = _Search(measured.of_type(torch.complex64))
         centres, rest = None, measured.values
         for _ in range(self.clusters):
-            new = look.strongest(rest, noise)
+            new = Centres(*(part.to(noise.dtype) for part in look.strongest(rest.to(torch.complex64), noise.float())))
             centres = new if centres is None else centres.with_one_more(new)
-            relative = torch.zeros(*centres.delays.shape, 4, device=noise.device)
+            relative = torch.zeros(*centres.delays.shape, 4, dtype=noise.dtype, device=noise.device)
             posterior = self._posterior(measured, noise, centres, relative)
             _, centres = self._seen(measured, noise, centres, relative, posterior)
             rest = posterior.rest
@@ -164,10 +164,10 @@ class LearnedClusters(nn.Module):
         known = posterior.mean.abs().square().reshape(count, number, self.rays)
         energy = known + posterior.variance.reshape(count, number, self.rays)
         total, weight = energy.sum(2), energy / energy.sum(2, keepdim=True)
-        own, resolved = self.scatter.mean(0), _resolved(measured, noise)
-        mean, square = weight @ self.scatter, weight @ self.scatter.square()
+        scatter, resolved = self.scatter.to(noise.dtype), _resolved(measured, noise)
+        own, mean, square = scatter.mean(0), weight @ scatter, weight @ scatter.square()
         shift = (mean - own) * resolved
-        wider = (square - mean.square()).clamp_min(_WEAKEST) / (self.scatter.square().mean(0) - own.square())
+        wider = (square - mean.square()).clamp_min(_WEAKEST) / (scatter.square().mean(0) - own.square())
         spreads = self._spreads(measured, relative)
         moved = _displaced(centres, shift * spreads, total.clamp_min(_WEAKEST).log(), measured)
         measurements = measured.numbers.to(noise.dtype)
