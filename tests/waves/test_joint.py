@@ -29,9 +29,7 @@ def seen(count, share=0.5, rows=24, cols=20, seed=1):
 
 
 def found(field, mask, most=4):
-    return joint_waves(
-        torch.from_numpy(np.where(mask, field, 0).astype(np.complex64)), torch.from_numpy(mask), 0.5, most
-    )
+    return joint_waves(torch.from_numpy(np.where(mask, field, 0).astype(np.complex64)), torch.tensor(mask), 0.5, most)
 
 
 def test_known_waves_are_found_strongest_first():
