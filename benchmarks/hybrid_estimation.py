@@ -24,6 +24,7 @@ from channelfm.baselines import (
     SimultaneousWeightedOMP,
 )
 from channelfm.channels.near_field import NearFieldModel, draw_near_field
+from channelfm.estimator import ChannelEstimator
 from channelfm.metrics import nmse
 from channelfm.observation import Grid, RandomlyCombined, observe
 from channelfm.waves.bounds import SphericalWaves, field_bound, free_gain_bound
@@ -57,7 +58,9 @@ def rows_of(setting: str, users: int) -> dict[str, tuple[float, float]]:
     operator = RandomlyCombined(0, np.arange(users) // USERS, CHAINS * SLOTS, 1, 256)
     observation = observe(channel, operator, grid, SNR_DB, np.random.default_rng(0))
     kinds = (SimultaneousWeightedOMP, HybridFieldOMP, PolarSOMP, PolarSIGW)
-    estimators = [(f"{kind.name}, {ATOMS} atoms", kind(atoms=ATOMS)) for kind in kinds]
+    estimators: list[tuple[str, ChannelEstimator]] = [
+        (f"{kind.name}, {ATOMS} atoms", kind(atoms=ATOMS)) for kind in kinds
+    ]
     estimators += [(kind.name, kind()) for kind in kinds] + [(OffGridDelay.name, OffGridDelay())]
     found = {}
     for name, estimator in estimators:
