@@ -95,7 +95,7 @@ def test_recipes_of_sequences_have_no_links():
         parse_recipe(PretrainRecipe, sequence | {"mask_ratio": [0.1, 0.2]}, "mine.yaml")
 
 
-@pytest.mark.parametrize("method", MODELS)
+@pytest.mark.parametrize("method", MODEL_OF)
 def test_format_1_is_read(method):
     values = FORMAT_1 | {"method": method, "model": MODEL_OF[method]}
     if method == "mixture":
