@@ -175,7 +175,7 @@ def test_a_network_in_training_stays_in_training_and_shares_its_weights(method, 
 def test_features_of_packaged_models(name, wave_sequences):
     model = load_model(name)
     given = wave_sequences(2) if isinstance(model, SequenceEstimator) else channels(2)
-    if name in ("wavefield-small", "linear-mixture", "cluster-prior", "mimo-prior"):
+    if name in ("wavefield-small", "linear-mixture", "cluster-prior"):
         with pytest.raises(InputError, match="has no tokens"):
             model.embed(given)
         return
