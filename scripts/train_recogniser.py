@@ -35,8 +35,8 @@ def main() -> None:
     """Draw, train, tell, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--draws", type=int, default=1600)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1200)
     options = parser.parse_args()
     torch.set_num_threads(1)
     lessons = drawn(options.draws)
