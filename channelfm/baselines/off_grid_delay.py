@@ -25,7 +25,9 @@ from channelfm.waves.wideband_search import pruned, revisited, search_wideband
 
 _FINAL_STEPS = 6
 _WAVES_THAT_TELL, _TELLING_STEPS = 3, 4  # whether beams squint
+_EVIDENCE_OF_SQUINT = 6.0  # of n ln(cost): where squint is hardly told, it hardly matters
 _LINKS_AT_ONCE = 16
+_LEAST_WEIGHT = 1e-30
 _LEAST_INFORMATION = 1e-12  # share of the largest, of scaled parameters, below which nothing is known
 
 
@@ -115,7 +117,8 @@ class OffGridDelay(ChannelEstimator):
             some = measured.select(links)
             plain = refine(some, fit, _TELLING_STEPS)
             turned = refine(some, fit_at(some, plain.placed, terms), _TELLING_STEPS, terms)
-            squints = turned.cost < plain.cost
+            evidence = 2 * some.numbers * (plain.cost.clamp_min(1e-300) / turned.cost.clamp_min(1e-300)).log()
+            squints = evidence > _EVIDENCE_OF_SQUINT
             for kind, found in ((False, plain), (True, turned)):
                 if bool((squints == kind).any()):
                     parts.append((links[squints == kind], found.select(squints == kind), kind))
@@ -134,7 +137,7 @@ def measurements(observation: Observation) -> tuple[Wideband, Tensor]:
         exponents = scale_exponents(values)
         scaled = times_power_of_two(values, -exponents).to(torch.complex128)
         weights = torch.from_numpy(_distinct_weights(operator, len(observation), len(values))).flatten(2)
-        norm = float(weights.abs().square().sum() / (len(weights) * weights.shape[1])) ** 0.5
+        norm = max(float(weights.abs().square().sum() / (len(weights) * weights.shape[1])) ** 0.5, _LEAST_WEIGHT)
         projection = (weights.to(torch.complex128) / norm).mH.contiguous()
         wide = Wideband(scaled / norm, projection, None, None, *about, detuned, grid.array.carrier_hz)
         return wide, exponents
@@ -219,7 +222,7 @@ def _covariances(measured: Wideband, fit: WidebandFit) -> Tensor:
     count, waves = fit.gains.shape
     fisher = 2 * fit.normal
     diagonal = fisher.diagonal(dim1=1, dim2=2).clamp_min(1e-300)
-    scaled = fisher / (diagonal[:, :, None] * diagonal[:, None]).sqrt()
+    scaled = (fisher / (diagonal[:, :, None] * diagonal[:, None]).sqrt()).nan_to_num(0, 0, 0).clamp(-1, 1)
     power, turn = torch.linalg.eigh(scaled)
     inverse = (turn / power.clamp_min(_LEAST_INFORMATION)[:, None]) @ turn.mT
     inverse = inverse / (diagonal[:, :, None] * diagonal[:, None]).sqrt()

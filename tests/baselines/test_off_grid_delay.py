@@ -10,7 +10,7 @@ from channelfm.baselines import OffGridDelay
 from channelfm.channels.near_field import NEAR_FIELD_MODELS, draw_near_field
 from channelfm.errors import InputError
 from channelfm.metrics import nmse
-from channelfm.observation import Entries, Grid, Observation, RandomlyCombined, observe
+from channelfm.observation import Combined, Entries, Grid, Observation, RandomlyCombined, observe
 from channelfm.waves.bounds import SphericalWaves, field_bound, free_gain_bound
 
 CARRIER = 28e9
@@ -111,3 +111,11 @@ def test_waves_are_saved_and_loaded_without_loss(tmp_path):
     waves.save(tmp_path / "waves.safetensors")
     again = type(waves).load(tmp_path / "waves.safetensors")
     assert all(np.array_equal(getattr(waves, name), getattr(again, name)) for name in waves.axes)
+
+
+def test_chains_that_hear_nothing_are_answered_finitely():
+    channel, grid, _ = drawn(LINEAR, 2, 9)
+    operator = Combined(np.zeros((1, 8, 1, 64), np.complex64))
+    noise = np.random.default_rng(0).standard_normal((2, 1, 8, 32, 2)) @ np.array([1, 1j])
+    observation = Observation(noise.astype(np.complex64), operator, grid, np.full(2, 2.0))
+    assert np.isfinite(OffGridDelay().estimate(observation)).all()
