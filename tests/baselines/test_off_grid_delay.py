@@ -114,7 +114,7 @@ def test_waves_are_saved_and_loaded_without_loss(tmp_path):
 
 
 def test_chains_that_hear_nothing_are_answered_finitely():
-    channel, grid, _ = drawn(LINEAR, 2, 9)
+    _channel, grid, _ = drawn(LINEAR, 2, 9)
     operator = Combined(np.zeros((1, 8, 1, 64), np.complex64))
     noise = np.random.default_rng(0).standard_normal((2, 1, 8, 32, 2)) @ np.array([1, 1j])
     observation = Observation(noise.astype(np.complex64), operator, grid, np.full(2, 2.0))
