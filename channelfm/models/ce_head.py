@@ -51,6 +51,7 @@ class CEHead(nn.Module):
         )
         self.up = nn.ModuleList(_Block(2 * above, above, dropout) for above in widths[-2::-1])
         self.last = nn.Conv2d(width, 2, 1)
+        assert self.last.bias is not None
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # it starts from the pilots as they are
 
