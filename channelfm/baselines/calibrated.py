@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from channelfm.baselines.calibration import Correction, Received, antenna_gains, has_uneven_antennas
-from channelfm.baselines.off_grid_delay import OffGridDelay, _as_record, _Found, measurements
+from channelfm.baselines.off_grid_delay import FoundLinks, OffGridDelay, as_record, measurements
 from channelfm.errors import InputError
 from channelfm.impairments import Slots
 from channelfm.observation import Combining, Observation
@@ -63,15 +63,15 @@ class OffGridCalibrated(OffGridDelay):
         measured, exponents = measurements(observation)
         received = Received.of(observation, measured.values.numpy())
         heard = torch.nonzero((measured.values != 0).flatten(1).any(1))[:, 0]
-        found: list[_Found] = []
+        found: list[FoundLinks] = []
         for some in torch.split(heard, _LINKS_AT_ONCE) if len(heard) else ():
             parts = self._calibrated(measured.select(some), received.select(some.numpy()))
             found += [part._replace(links=some[part.links]) for part in parts]
         told = observation.noise
         noise = None if told is None else np.repeat(told, observation.grid.shape[0])
-        return _as_record(measured, found, exponents, noise)
+        return as_record(measured, found, exponents, noise)
 
-    def _calibrated(self, measured: Wideband, received: Received) -> list[_Found]:
+    def _calibrated(self, measured: Wideband, received: Received) -> list[FoundLinks]:
         """Link numbers, their final fits and whether these squint."""
         ideal = Correction.none(received, measured.rows * measured.cols)
         first = _corrected(measured, ideal, ideal.undone(received, None))
@@ -87,7 +87,7 @@ class OffGridCalibrated(OffGridDelay):
 
 
 def _gather(
-    measured: Wideband, received: Received, ideal: Correction, found: list[_Found]
+    measured: Wideband, received: Received, ideal: Correction, found: list[FoundLinks]
 ) -> tuple[Wideband, Correction]:
     """Measurements corrected with the help of a few waves, and the corrections, in the links' order."""
     order, values, projections, states = [], [], [], []

@@ -31,7 +31,7 @@ _LEAST_WEIGHT = 1e-30
 _LEAST_INFORMATION = 1e-12  # share of the largest, of scaled parameters, below which nothing is known
 
 
-class _Found(NamedTuple):
+class FoundLinks(NamedTuple):
     """Fits of some ``links`` (their numbers), whether these ``squint``, and the ``probability`` float64 [n] that the
     weakest wave is there."""
 
@@ -86,14 +86,14 @@ class OffGridDelay(ChannelEstimator):
         self.check(observation)
         measured, exponents = measurements(observation)
         heard = torch.nonzero((measured.values != 0).flatten(1).any(1))[:, 0]
-        found: list[_Found] = []
+        found: list[FoundLinks] = []
         for some in torch.split(heard, _LINKS_AT_ONCE) if len(heard) else ():
             found += [part._replace(links=some[part.links]) for part in self._found(measured.select(some))]
         told = observation.noise
         noise = None if told is None else np.repeat(told, len(measured) // max(len(told), 1))
-        return _as_record(measured, found, exponents, noise)
+        return as_record(measured, found, exponents, noise)
 
-    def _found(self, measured: Wideband) -> list[_Found]:
+    def _found(self, measured: Wideband) -> list[FoundLinks]:
         """Link numbers, their final fits and whether these squint."""
         single, parts = measured.of_type(torch.complex64), []
         for links, start, squints in self._worlds(single):
@@ -104,7 +104,7 @@ class OffGridDelay(ChannelEstimator):
                     chosen = links[members[inside]]
                     exact = measured.select(chosen)
                     final = refine(exact, fit_at(exact, kept.placed, terms), _FINAL_STEPS, terms)
-                    parts.append(_Found(chosen, final, squints, probability))
+                    parts.append(FoundLinks(chosen, final, squints, probability))
         return parts
 
     def _worlds(self, measured: Wideband) -> list[tuple[Tensor, WidebandFit | None, bool]]:
@@ -181,12 +181,14 @@ def _distinct_weights(operator: Combining, links: int, samples: int) -> Complex:
     return np.stack([distinct[name] for name in names.tolist() for _ in range(samples // links)])
 
 
-def _as_record(
+def as_record(
     measured: Wideband,
-    found: list[_Found],
+    found: list[FoundLinks],
     exponents: Tensor,
     told: Float | None,
 ) -> Waves:
+    """The record of fits ``found`` of unit-scale measurements, whose links' scales are 2^``exponents``; ``told``: noise
+    [N], where it is. Links without a fit have no wave."""
     count = len(measured)
     most = max((part.fit.gains.shape[1] for part in found), default=0)
     scale = torch.ldexp(torch.ones(count, dtype=torch.float64), exponents).numpy()

@@ -49,7 +49,7 @@ def field_bound(waves: SphericalWaves, observation: Observation) -> Float:
     Raises InputError for several frames, for several frequencies of waves without delays, where the noise is not told,
     and for waves of other links.
     """
-    return np.array([products.bound(products.waves) for products in _all_products(waves, observation)])
+    return np.array([products.bound(products.waves) for products in wave_products(waves, observation)])
 
 
 def best_order_bound(waves: SphericalWaves, observation: Observation) -> Float:
@@ -63,12 +63,12 @@ def best_order_bound(waves: SphericalWaves, observation: Observation) -> Float:
     return np.array(
         [
             min(products.bound(count) + products.left[count] for count in range(products.waves + 1))
-            for products in _all_products(waves, observation)
+            for products in wave_products(waves, observation)
         ]
     )
 
 
-class _Products(NamedTuple):
+class WaveProducts(NamedTuple):
     """Of one link: ``noise`` power, ``energy`` of its field, number of ``waves`` L, and products Re(J^H J) of the
     derivatives, as they are ``seen`` and over the whole ``field``, float64 [P, P]: real, then imaginary parts of gains,
     then the sources' parameters, wave by wave, the strongest wave first. ``left`` float64 [L + 1]: share of the energy
@@ -105,7 +105,7 @@ def free_gain_bound(waves: SphericalWaves, observation: Observation) -> Float:
         sources, gains = waves.sources[link], waves.gains[link]
         wave, slopes = _wave_and_slopes(sources, rows, cols, observation.grid.array.spacing_wavelengths)
         field = np.concatenate([wave, slopes.reshape(-1, wave.shape[1])]).T
-        seen = _seen(observation, link, field[..., None])
+        seen = measured_fields(observation, link, field[..., None])
         tones = gains[:, None] * _tones(waves, observation, link)
         number = len(gains)
         own, others = seen[:, :number], seen[:, number:]
@@ -123,8 +123,8 @@ def free_gain_bound(waves: SphericalWaves, observation: Observation) -> Float:
     return np.array(told)
 
 
-def _all_products(waves: SphericalWaves, observation: Observation) -> Iterator[_Products]:
-    """Of every link in turn."""
+def wave_products(waves: SphericalWaves, observation: Observation) -> Iterator[WaveProducts]:
+    """Of every link in turn. Raises as :func:`field_bound` does."""
     _check(waves, observation, observation.grid.shape[0])
     for link, noise in enumerate(_told_noise(observation)):
         there = np.argsort(-np.abs(waves.gains[link]), kind="stable")[: np.count_nonzero(waves.gains[link])]
@@ -133,13 +133,13 @@ def _all_products(waves: SphericalWaves, observation: Observation) -> Iterator[_
             gains=waves.gains[link : link + 1, there],
             delays_s=None if waves.delays_s is None else waves.delays_s[link : link + 1, there],
         )
-        derivative = _derivatives(chosen, observation)
+        derivative = field_derivatives(chosen, observation)
         gains, flat = chosen.gains[0], derivative.reshape(-1, derivative.shape[2])
-        seen = _seen(observation, link, derivative.swapaxes(1, 2))
+        seen = measured_fields(observation, link, derivative.swapaxes(1, 2))
         parts = flat[:, : len(gains)] * gains
         sums = np.cumsum(np.concatenate([np.zeros((len(parts), 1)), parts], axis=1), axis=1)
         energies = np.sum(np.abs(sums[:, -1:] - sums) ** 2, axis=0)
-        yield _Products(
+        yield WaveProducts(
             float(noise),
             float(energies[0]),
             len(gains),
@@ -166,7 +166,7 @@ def _told_noise(observation: Observation) -> Float:
     return observation.noise
 
 
-def _seen(observation: Observation, link: int, fields: NDArray[Any]) -> NDArray[np.complex64]:
+def measured_fields(observation: Observation, link: int, fields: NDArray[Any]) -> NDArray[np.complex64]:
     """What the operator measures of fields [antenna, parameter, F] of a link, complex64 [measurement, parameter]."""
     _, rows, cols, frequencies = observation.grid.shape
     operator = observation.operator.select(slice(link, link + 1))
@@ -179,7 +179,7 @@ def _seen(observation: Observation, link: int, fields: NDArray[Any]) -> NDArray[
     return measured.reshape(measured.shape[2], parameters, -1).swapaxes(1, 2).reshape(-1, parameters)
 
 
-def _derivatives(waves: SphericalWaves, observation: Observation) -> Complex128:
+def field_derivatives(waves: SphericalWaves, observation: Observation) -> Complex128:
     """Derivatives complex128 [antenna, F, parameter] of the field of one link's L waves: in the real parts of their
     gains, which are the waves themselves, and in what array and band resolve of their sources and delays."""
     _, rows, cols, frequencies = observation.grid.shape

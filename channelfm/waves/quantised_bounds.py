@@ -10,7 +10,7 @@ from channelfm.errors import InputError
 from channelfm.hardware import Quantisation
 from channelfm.impairments import Slots, best_step, pilot_symbols, to_samples
 from channelfm.observation import Observation
-from channelfm.waves.bounds import SphericalWaves, _all_products, _derivatives, _seen
+from channelfm.waves.bounds import SphericalWaves, field_derivatives, measured_fields, wave_products
 from channelfm.waves.quantised import information_share
 
 Float = NDArray[np.float64]
@@ -32,12 +32,12 @@ def quantised_bound(waves: SphericalWaves, observation: Observation) -> Float:
         raise InputError("the observation tells of no converters: take the bound of ideal samples")
     slots = Slots.of(hardware, observation.operator, observation.grid)
     pilots, told = pilot_symbols(hardware, slots), []
-    for link, ideal in enumerate(_all_products(waves, observation)):
+    for link, ideal in enumerate(wave_products(waves, observation)):
         one = waves.select([link])
         order = np.argsort(-np.abs(one.gains[0]), kind="stable")[: ideal.waves]
         delays = None if one.delays_s is None else one.delays_s[:, order]
         one = one._replace(sources=one.sources[:, order], gains=one.gains[:, order], delays_s=delays)
-        seen = _seen(observation, link, _derivatives(one, observation).swapaxes(1, 2))
+        seen = measured_fields(observation, link, field_derivatives(one, observation).swapaxes(1, 2))
         columns = to_samples(seen.T.reshape(-1, *slots), pilots).reshape(seen.shape[1], -1).T
         steps = ideal._replace(seen=_seen_by_steps(columns, one.gains[0], max(ideal.noise, 1e-300), model.bits))
         orders = range(ideal.waves + 1)
@@ -47,7 +47,7 @@ def quantised_bound(waves: SphericalWaves, observation: Observation) -> Float:
 
 def _seen_by_steps(columns: NDArray[np.complex128], gains: NDArray[np.complex128], noise: float, bits: int) -> Float:
     """Products of derivatives ``columns`` [sample, parameter], weighted by what the steps tell, in the order of
-    :class:`channelfm.waves.bounds._Products`."""
+    :class:`channelfm.waves.bounds.WaveProducts`."""
     waves = len(gains)
     expected = columns[:, :waves] @ gains
     whole = np.concatenate([columns[:, :waves], 1j * columns[:, :waves], columns[:, waves:]], axis=1)

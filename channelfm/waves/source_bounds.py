@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channelfm.observation import Observation
-from channelfm.waves.bounds import SphericalWaves, _all_products, _Products
+from channelfm.waves.bounds import SphericalWaves, WaveProducts, wave_products
 
 Float = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ class _Strongest(NamedTuple):
     """Of one link's waves, the strongest first: ``gains`` complex128 [L], the ``source`` float64 [3] of the first, and
     which of its parameters the array ``resolves`` int [R]."""
 
-    products: _Products
+    products: WaveProducts
     gains: NDArray[np.complex128]
     source: Float
     resolves: list[int]
@@ -72,7 +72,7 @@ def _links(waves: SphericalWaves, observation: Observation) -> Iterator[_Stronge
     """Of every link in turn, in the order of the products of their derivatives."""
     _, rows, cols, _ = observation.grid.shape
     resolves = [axis for axis, elements in enumerate((cols, rows)) if elements > 1] + [2] * (rows * cols > 2)
-    for number, products in enumerate(_all_products(waves, observation)):
+    for number, products in enumerate(wave_products(waves, observation)):
         order = np.argsort(-np.abs(waves.gains[number]), kind="stable")[: products.waves]
         yield _Strongest(products, waves.gains[number][order], waves.sources[number][order[0]], resolves)
 
