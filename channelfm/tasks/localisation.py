@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -16,8 +15,8 @@ from channelfm.errors import InputError
 from channelfm.estimator import POSITION, Examples
 from channelfm.observation import Bool, Complex, Float, Observation
 from channelfm.tasks.base import Measure, Task, link_groups, mean, median
-from channelfm.tasks.observing import Decibels, MaskRecipe, Partial, partial, partial_cases
-from channelfm.units import db_to_power, wrap_angle
+from channelfm.tasks.observing import Decibels, MaskRecipe, Partial, of_random_power, partial, partial_cases
+from channelfm.units import wrap_angle
 from channelfm.waves.bounds import SphericalWaves
 from channelfm.waves.geometry import wave_of
 from channelfm.waves.joint import joint_waves
@@ -79,9 +78,7 @@ class Localisation(Task):
                 f"{self.kind}: the place of link {strange[0]} is not known, or it is at the array: take a data set "
                 "with labels, and leave such links out"
             )
-        spread = np.random.default_rng((seed, *b"power")).uniform(-0.5, 0.5, len(blocks)) * self.power_spread_db
-        amplitude = np.sqrt(db_to_power(spread)).astype(np.float32).reshape(-1, 1, 1, 1, 1)
-        sent = replace(blocks, channel=blocks.channel * amplitude) if self.power_spread_db else blocks
+        sent = of_random_power(blocks, self.power_spread_db, seed) if self.power_spread_db else blocks
         return Examples(partial(sent, case, seed), places_seen(views), sent)
 
     def from_channel(self, channel: Complex, observation: Observation) -> NDArray[np.float64]:

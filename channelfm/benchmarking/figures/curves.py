@@ -29,7 +29,12 @@ from channelfm.benchmarking.tables import ALL, Column, distinct, of_set, whole
 _TICKS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # mask ratios whose labels do not touch
 _RATIO = "mask_ratio"
 _SHOWN = 2  # measures of a curve
-_AXES = {_RATIO: "mask ratio: share of antennas that are hidden", "snr_db": "SNR [dB]", "slots": "pilot slots"}
+_AXES = {
+    _RATIO: "mask ratio: share of antennas that are hidden",
+    "snr_db": "SNR [dB]",
+    "slots": "pilot slots",
+    "selection": "share of antennas with pilots",
+}
 
 
 def main_series(rows: Sequence[Row]) -> tuple[str, list[Row]] | None:
