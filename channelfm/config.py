@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -39,7 +40,10 @@ def find_recipe(path: str | Path) -> Path:
     for folder in (here / "recipes", here.parent / "recipes"):
         if os.path.isfile(folder / name):
             return folder / name
-    raise InputError(f"{brief(str(path))}: no such recipe; give a YAML file, or one of: {', '.join(shipped_recipes())}")
+    names = shipped_recipes()
+    close = difflib.get_close_matches(Path(path).stem, names, n=3)
+    listed = ", ".join([*close, *(name for name in names if name not in close)])
+    raise InputError(f"{brief(str(path))}: no such recipe; give a YAML file, or one of: {listed}")
 
 
 def shipped_recipes() -> list[str]:

@@ -192,7 +192,7 @@ def test_a_bad_box_is_one_line(channelfm, write_map, tmp_path, bbox):
 @pytest.mark.parametrize(
     ("arguments", "pattern"),
     [
-        (("generate", "no-such-recipe", "--out", "x"), "no-such-recipe.*laetwin-mini"),
+        (("generate", "no-such-recipe", "--out", "x"), "no-such-recipe.*bench-extrapolation"),
         (("generate", "--out", "x"), "one recipe"),
         (("generate", "laetwin-mini", "--config", "laetwin-mini", "--out", "x"), "one recipe"),
         (("generate", "laetwin-mini", "--out", "x", "-s", "array.rouws=3"), "unknown key 'array.rouws'"),

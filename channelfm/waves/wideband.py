@@ -88,7 +88,7 @@ class Wideband:
     @cached_property
     def resolved(self) -> tuple[int, ...]:
         """Which of (u_y, u_z, q, delay) array and band resolve at all."""
-        span = bool(self.detuned_hz.max() > self.detuned_hz.min())
+        span = bool((self.detuned_hz != self.detuned_hz[:1]).any())
         there = (self.cols > 1, self.rows > 1, self.rows * self.cols > 2, span)
         return tuple(number for number, resolves in enumerate(there) if resolves)
 
