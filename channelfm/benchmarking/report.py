@@ -18,6 +18,7 @@ from channelfm.benchmarking.figures import (
     colours,
     focus_figure,
     lead_figure,
+    leads_of,
     map_figure,
     other_figure,
     pareto_figure,
@@ -156,7 +157,7 @@ def _winners(rows: Sequence[Row], columns: Sequence[Column], palette: Palette) -
 def _leads(results: Results) -> str:
     return _figure(
         "Where learning wins",
-        [lead_figure([results])],
+        [lead_figure([leads_of(results)])],
         "Lead of the best network over the best classical row, by case",
         "By how much the best network leads the best classical row, with its name; paired over the same links. Red: it "
         "leads; green: it is behind; grey: the 95 % interval of the difference holds zero.",

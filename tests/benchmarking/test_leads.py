@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from channelfm.benchmarking.figures.leads import _leads, lead_figure
+from channelfm.benchmarking.figures.leads import Lead, lead_figure, leads_of
 
 
 def row(name: str, value: float, params: int, snr_db: float, difference: list[float] | None) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def results(*rows: dict[str, Any]) -> Any:
 
 
 def test_the_best_network_is_told_against_the_best_classical_row() -> None:
-    told = _leads(
+    told = leads_of(
         results(
             row("off-grid", -20, 0, 10.0, None),
             row("prior", -22, 5, 10.0, [-2.0, -2.5, -1.5, 0.9]),
@@ -38,12 +38,13 @@ def test_the_best_network_is_told_against_the_best_classical_row() -> None:
             row("prior", -10, 5, 0.0, [0.5, -0.5, 1.0, 0.4]),
         )
     )
-    assert told == {("near: 32", 10.0): (2.0, True, "prior"), ("near: 32", 0.0): (-0.5, False, "prior")}
+    assert told.title == "Some: mean NMSE [dB]"
+    assert told.cases == [Lead("near", 10.0, 2.0, True, "prior"), Lead("near", 0.0, -0.5, False, "prior")]
 
 
 def test_the_figure_holds_what_is_told_and_needs_both_kinds_of_rows() -> None:
     both = results(row("off-grid", -20, 0, 10.0, None), row("prior", -22, 5, 10.0, [-2.0, -2.5, -1.5, 0.9]))
-    figure = lead_figure([both, both])
+    figure = lead_figure([leads_of(both), leads_of(both)])
     assert figure is not None
     assert figure.count("<path") > 4
-    assert lead_figure([results(row("off-grid", -20, 0, 10.0, None))]) is None
+    assert lead_figure([leads_of(results(row("off-grid", -20, 0, 10.0, None)))]) is None

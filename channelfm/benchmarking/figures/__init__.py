@@ -5,7 +5,7 @@ One palette runs through all of them: an estimator has the same colour everywher
 
 from channelfm.benchmarking.figures.amplitudes import Example, amplitude_figure, ratio_figure
 from channelfm.benchmarking.figures.curves import axis_figure, case_figure, other_figure
-from channelfm.benchmarking.figures.leads import lead_figure
+from channelfm.benchmarking.figures.leads import lead_figure, leads_of
 from channelfm.benchmarking.figures.places import Flight, map_figure
 from channelfm.benchmarking.figures.polar import focus_figure, polar_figure
 from channelfm.benchmarking.figures.style import colours
@@ -20,6 +20,7 @@ __all__ = [
     "colours",
     "focus_figure",
     "lead_figure",
+    "leads_of",
     "map_figure",
     "other_figure",
     "pareto_figure",
