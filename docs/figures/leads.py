@@ -1,6 +1,7 @@
 """Where learning wins over the best classical row, over several benchmarks at once.
 
-Drawn from ``leads.json``, which ``python docs/figures/leads.py --collect RUN/results.json [...]`` writes anew.
+Drawn from ``leads.json``, which ``python docs/figures/leads.py --collect RUN/results.json[#SET] [...]`` writes anew,
+from all sets of a run or from one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ HELD = Path(__file__).with_suffix(".json")
 
 def collect(files: list[str]) -> None:
     """Keep the leads of some results."""
-    found = [leads_of(json.loads(Path(file).read_text(encoding="utf-8"))) for file in files]
+    found = []
+    for file in files:
+        path, _, name = file.partition("#")
+        results = json.loads(Path(path).read_text(encoding="utf-8"))
+        results["rows"] = [row for row in results["rows"] if not name or row["set"] == name]
+        found.append(leads_of(results))
     HELD.write_text(json.dumps(found, indent=0), encoding="utf-8")
 
 
