@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from channelfm.baselines.samples import check_frames_seen
-from channelfm.errors import InputError
+from channelfm.baselines.samples import check_alike_over_frequency
 from channelfm.estimator import ChannelEstimator
-from channelfm.observation import Combined, Combining, Complex, Entries, Float, Grid, Observation
+from channelfm.observation import Combined, Combining, Complex, Float, Grid, Observation
 from channelfm.waves.record import Waves
 from channelfm.waves.scale import scale_exponents, times_power_of_two
 from channelfm.waves.wideband import Wideband, WidebandFit, fit_at, refine
@@ -57,14 +56,7 @@ class OffGridDelay(ChannelEstimator):
     def check(self, observation: Observation) -> None:
         """See :class:`channelfm.estimator.ChannelEstimator`."""
         super().check(observation)
-        if isinstance(observation.operator, Entries):
-            check_frames_seen(observation)
-            seen = observation.mask
-            antennas, tones = (np.asarray(seen.any(axis=axes, keepdims=True)) for axes in (4, (1, 2, 3)))
-            if not np.array_equal(seen, antennas & tones) or np.any(tones != tones[:1]):
-                raise InputError(f"'{self.name}' takes the same antennas on the same subcarriers of all links")
-        elif not isinstance(observation.operator, Combining):
-            raise InputError(f"'{self.name}' takes single entries or RF chains, not {observation.kind}")
+        check_alike_over_frequency(observation, self.name)
 
     def estimate(self, observation: Observation) -> Complex:
         """See :class:`channelfm.estimator.Estimator`."""

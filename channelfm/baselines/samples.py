@@ -11,7 +11,7 @@ from torch import Tensor
 
 from channelfm.errors import InputError
 from channelfm.estimator import ChannelEstimator
-from channelfm.observation import Combining, Complex, Observation, fold_frequency, unfold_frequency
+from channelfm.observation import Combining, Complex, Entries, Observation, fold_frequency, unfold_frequency
 from channelfm.waves.gathered import Gathered
 from channelfm.waves.scale import at_unit_scale
 
@@ -91,3 +91,16 @@ def check_frames_seen(observation: Observation) -> None:
     """InputError where nothing is seen of some frame of some link, or measurements are no single entries."""
     if not observation.mask.any(axis=(2, 3, 4)).all():
         raise InputError("the mask hides every antenna of some snapshot: at least one must be observed")
+
+
+def check_alike_over_frequency(observation: Observation, name: str) -> None:
+    """InputError unless RF chains were heard, or antennas, in every frame, whose mask is the same on all subcarriers
+    that are observed, which are those of all links: what estimators take that see all subcarriers together."""
+    if isinstance(observation.operator, Entries):
+        check_frames_seen(observation)
+        seen = observation.mask
+        antennas, tones = (np.asarray(seen.any(axis=axes, keepdims=True)) for axes in (4, (1, 2, 3)))
+        if not np.array_equal(seen, antennas & tones) or np.any(tones != tones[:1]):
+            raise InputError(f"'{name}' takes the same antennas on the same subcarriers of all links")
+    elif not isinstance(observation.operator, Combining):
+        raise InputError(f"'{name}' takes single entries or RF chains, not {observation.kind}")

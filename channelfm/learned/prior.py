@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from channelfm.baselines.off_grid_delay import measurements
-from channelfm.baselines.samples import check_frames_seen
+from channelfm.baselines.samples import check_alike_over_frequency
 from channelfm.errors import InputError
 from channelfm.estimator import ChannelEstimator, check_answer
 from channelfm.learned.networks import device_of, sharing_weights
@@ -52,14 +52,7 @@ class WholeEstimator(ChannelEstimator):
     def check(self, observation: Observation) -> None:
         """See :class:`channelfm.estimator.ChannelEstimator`."""
         super().check(observation)
-        if isinstance(observation.operator, Entries):
-            check_frames_seen(observation)
-            seen = observation.mask
-            antennas, tones = (np.asarray(seen.any(axis=axes, keepdims=True)) for axes in (4, (1, 2, 3)))
-            if not np.array_equal(seen, antennas & tones) or np.any(tones != tones[:1]):
-                raise InputError(f"'{self.name}' takes the same antennas on the same subcarriers of all links")
-        elif not isinstance(observation.operator, Combining):
-            raise InputError(f"'{self.name}' takes single entries or RF chains, not {observation.kind}")
+        check_alike_over_frequency(observation, self.name)
 
     @torch.no_grad()
     def estimate(self, observation: Observation) -> Complex:
