@@ -64,9 +64,8 @@ class OffGridDelay(ChannelEstimator):
         frames, rows, cols, frequencies = observation.grid.shape
         copies = _polarizations(observation.grid)
         single = Grid(observation.grid.array, observation.grid.times_s[:1], _tones(observation.grid))
-        parts = [waves.select(slice(start, start + 64)).channel(single) for start in range(0, len(waves), 64)]
-        whole = np.concatenate(parts) if parts else np.zeros((0, rows, cols, frequencies // copies), np.complex64)
-        whole = np.moveaxis(whole.reshape(-1, copies, rows, cols, frequencies // copies), 1, 3)
+        whole = waves.channel(single).reshape(-1, copies, rows, cols, frequencies // copies)
+        whole = np.moveaxis(whole, 1, 3)
         return np.ascontiguousarray(whole).reshape(-1, frames, rows, cols, frequencies)
 
     @torch.inference_mode()
@@ -131,7 +130,7 @@ def measurements(observation: Observation) -> tuple[Wideband, Tensor]:
         weights = torch.from_numpy(_distinct_weights(operator, len(observation), len(values))).flatten(2)
         norm = max(float(weights.abs().square().sum() / (len(weights) * weights.shape[1])) ** 0.5, _LEAST_WEIGHT)
         projection = (weights.to(torch.complex128) / norm).mH.contiguous()
-        wide = Wideband(scaled / norm, projection, None, None, *about, detuned, grid.array.carrier_hz)
+        wide = Wideband(scaled / norm, projection, None, None, *about, detuned, grid.array.carrier_hz, norm)
         return wide, exponents
     seen = torch.from_numpy(_by_polarization(observation.mask.reshape(-1, 1, rows * cols, grid.shape[3]), grid))
     values = torch.from_numpy(_by_polarization(observation.values.reshape(-1, 1, rows * cols, grid.shape[3]), grid))
@@ -198,11 +197,10 @@ def as_record(
         gains[links, waves - 1] *= probability.numpy()
         present[links, :waves], squint[links] = True, squints
         freedom = (2 * measured.select(members).numbers - waves * (2 + len(measured.resolved))).clamp_min(1)
-        left = (2 * fit.cost / freedom).numpy()
+        left = (2 * fit.cost / freedom).numpy() * measured.norm**2
         noise[links] = left * scale[links] ** 2 if told is None else told[links]
-        spread = (
-            _covariances(measured, fit)[row, order].numpy() * (noise[links] / scale[links] ** 2)[:, None, None, None]
-        )
+        power = noise[links] / (scale[links] * measured.norm) ** 2
+        spread = _covariances(measured, fit)[row, order].numpy() * power[:, None, None, None]
         spread[..., 4:, :] *= scale[links, None, None, None]
         spread[..., :, 4:] *= scale[links, None, None, None]
         spread[..., hidden, hidden] = np.inf

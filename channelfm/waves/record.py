@@ -7,13 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from channelfm.observation import Bool, Complex, Float, Grid
 from channelfm.records import Record
 from channelfm.waves.geometry import coordinates, path_difference
-
-Complex128 = NDArray[np.complex128]
 
 
 @dataclass(frozen=True)
@@ -56,21 +53,19 @@ class Waves(Record):
 
     def channel(self, grid: Grid) -> Complex:
         """Their sum on a grid, complex64 [N, T, row, col, F], the same at all times."""
-        rows, cols = grid.shape[1:3]
-        fields = self.fields(grid)
-        answer = np.einsum("nlaf->naf", fields).astype(np.complex64)
-        times = (len(self), grid.shape[0], rows, cols, grid.shape[3])
-        return np.broadcast_to(answer.reshape(len(self), 1, rows, cols, -1), times).copy()
-
-    def fields(self, grid: Grid) -> Complex128:
-        """Every wave on a grid, complex128 [N, L, antenna, F], 0 in empty slots."""
-        _, rows, cols, _ = grid.shape
+        frames, rows, cols, frequencies = grid.shape
         y, z = coordinates(rows, cols, grid.array.spacing_wavelengths)
-        path = path_difference(torch.from_numpy(self.sources), y, z).numpy()
         detuned = grid.frequencies_hz - grid.array.carrier_hz
-        tones = self.gains[..., None] * np.exp(-2j * np.pi * self.delays_s[..., None] * detuned)
-        stretched = 1 + self.squint[:, None] * detuned / grid.array.carrier_hz
-        if not self.squint.any():
-            return np.asarray(np.exp(-2j * np.pi * path)[..., None] * tones[:, :, None])
-        turned = np.exp(-2j * np.pi * path[..., None] * stretched[:, None, None])
-        return np.asarray(turned * tones[:, :, None])
+        answer = np.empty((len(self), rows * cols, frequencies), np.complex64)
+        for link, (source, delay, gain, squints) in enumerate(
+            zip(self.sources, self.delays_s, self.gains, self.squint, strict=True)
+        ):
+            path = path_difference(torch.from_numpy(source)[None], y, z)[0].numpy().T
+            tones = gain[:, None] * np.exp(-2j * np.pi * np.multiply.outer(delay, detuned))
+            if squints:
+                turned = np.multiply.outer(path, 1 + detuned / grid.array.carrier_hz)
+                answer[link] = np.einsum("alf,lf->af", np.exp(-2j * np.pi * turned), tones)
+            else:
+                answer[link] = np.exp(-2j * np.pi * path) @ tones
+        whole = answer.reshape(len(self), 1, rows, cols, frequencies)
+        return np.broadcast_to(whole, (len(self), frames, rows, cols, frequencies)).copy()

@@ -37,7 +37,8 @@ class Wideband:
 
     ``projection`` complex [U, m, Q]: channels of all m antennas -> measurements; U is 1 where all links are measured
     alike, else N. None: single antennas, ``place`` int64 [N, Q] of them, with ``weight`` [N, Q], 0 for padding.
-    ``rows``, ``cols``, ``spacing``: the array; ``detuned_hz`` float64 [F], subcarriers less ``carrier_hz``.
+    ``rows``, ``cols``, ``spacing``: the array; ``detuned_hz`` float64 [F], subcarriers less ``carrier_hz``. ``norm``:
+    what values and projection were divided by, for the noise.
     """
 
     values: Tensor
@@ -49,6 +50,7 @@ class Wideband:
     spacing: float
     detuned_hz: Tensor
     carrier_hz: float
+    norm: float = 1.0
 
     def __len__(self) -> int:
         return len(self.values)

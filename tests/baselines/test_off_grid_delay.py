@@ -119,3 +119,17 @@ def test_chains_that_hear_nothing_are_answered_finitely():
     noise = np.random.default_rng(0).standard_normal((2, 1, 8, 32, 2)) @ np.array([1, 1j])
     observation = Observation(noise.astype(np.complex64), operator, grid, np.full(2, 2.0))
     assert np.isfinite(OffGridDelay().estimate(observation)).all()
+
+
+def test_weights_of_another_norm_change_gains_alone():
+    """Chains that amplify threefold, noise with it: the same places, as well known, and gains of the channel."""
+    channel, grid, _truth = drawn(LINEAR, 3, 4, clusters=1)
+    weights = RandomlyCombined(1, np.zeros(3, np.int64), 48, 1, 64).weights_of(0)[None]
+    plain = observe(channel, Combined(weights), grid, 10.0, np.random.default_rng(4))
+    louder = Observation(3 * plain.values, Combined(3 * weights), grid, None)
+    told, found = (OffGridDelay(max_waves=1).estimate_waves(seen) for seen in (plain, louder))
+    assert np.allclose(found.noise, 9 * plain.noise, rtol=0.1)
+    assert np.allclose(found.gains, told.gains, rtol=1e-3)
+    known = np.isfinite(told.covariance[:, 0].diagonal(axis1=1, axis2=2))
+    deviations = (np.sqrt(waves.covariance[:, 0].diagonal(axis1=1, axis2=2)[known]) for waves in (told, found))
+    assert np.allclose(*deviations, rtol=0.1)
