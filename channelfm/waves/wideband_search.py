@@ -20,6 +20,7 @@ _CHIRP_STEP = 2.5  # radians at the outermost antennas between neighbouring rang
 _FINE = 8  # zero padding of the final look at a candidate's delay
 _ALONE_STEPS, _TOGETHER_STEPS = 4, 8
 _WORTH_MOVING = 1e-3  # of the cost
+_DOUBTED_AT = 3  # waves
 _FALSE_ALARMS = 2e-3
 _DOUBTFUL = 8.0  # of the criterion: waves that miss the penalty by less are there with a probability
 _LEAST_LEFT = 1e-9  # of the energy: no further wave is looked for below that
@@ -31,11 +32,11 @@ def search_wideband(
     """Link numbers and their fits, one entry per number of waves that occurs; up to ``most`` waves, from a ``start``.
 
     A link grows while n ln(cost) falls by about :func:`wave_penalty` with a wave, for n = 2 Q F real measurements; one
-    wave is always fitted.
+    wave is always fitted. Before a few waves become many, these few are doubted once.
     """
     numbers = torch.arange(len(measured), device=measured.values.device)
     energy = torch.view_as_real(measured.values).square().sum((1, 2, 3), dtype=torch.float64)
-    part, fit = measured, start or _grown(measured, None, terms)
+    part, fit, anew = measured, start or _grown(measured, None, terms), False
     finished = []
     while len(numbers) and fit.gains.shape[1] < most:
         larger = _grown(part, fit, terms)
@@ -43,9 +44,26 @@ def search_wideband(
         grows &= fit.cost > _LEAST_LEFT * energy[numbers]
         grows &= (fit.gains.shape[1] + 1) * (len(part.resolved) + 2) < part.numbers
         finished.append((numbers[~grows], fit.select(~grows)))
-        numbers, fit, part = numbers[grows], larger.select(grows), part.select(grows)
+        numbers, part = numbers[grows], part.select(grows)
+        doubted = fit.gains.shape[1] == _DOUBTED_AT and not anew and bool(len(numbers))
+        fit, anew = (_begun_anew(part, fit.select(grows), terms) if doubted else larger.select(grows)), anew or doubted
     finished.append((numbers, fit))
     return [(members, found) for members, found in finished if len(members)]
+
+
+def _begun_anew(measured: Wideband, fit: WidebandFit, terms: int) -> WidebandFit:
+    """The fit, or a better one of as many waves that were all found anew beside one of its waves.
+
+    Where few measurements see several waves of one delay, the first that are found may stand for others together, and
+    no single wave moves out of that.
+    """
+    for wave in range(fit.gains.shape[1]):
+        kept = Placed(fit.placed.sources[:, wave : wave + 1], fit.placed.delays[:, wave : wave + 1])
+        trial = fit_at(measured, kept, terms)
+        for _ in range(1, fit.gains.shape[1]):
+            trial = _grown(measured, trial, terms)
+        fit = fit.where(trial.cost < (1 - _WORTH_MOVING) * fit.cost, trial)
+    return fit
 
 
 def revisited(measured: Wideband, fit: WidebandFit, terms: int = 1) -> WidebandFit:
