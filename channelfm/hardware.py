@@ -105,7 +105,7 @@ class IQImbalance(Impairment):
 class Quantisation(Impairment):
     """Converters of ``bits`` each for the real and the imaginary parts of the samples: uniform, without a level at 0,
     with the best step for normal amplitudes (Max 1960, table II). A gain control brings all samples of a link together,
-    as they come from all chains in all slots, to the amplitude that the step is made for.
+    as they come from all chains in all slots that measure something, to the amplitude that the step is made for.
     """
 
     kind: Literal["quantisation"] = "quantisation"

@@ -223,7 +223,9 @@ def quantised(received: NDArray[Any], hardware: Hardware, slots: Slots) -> NDArr
         return received
     pilots = pilot_symbols(hardware, slots)
     samples = to_samples(received, pilots)
-    deviation = np.sqrt(np.mean(np.abs(samples) ** 2, axis=(1, 2, 3), keepdims=True) / 2)
+    heard = np.any(received != 0, axis=3, keepdims=True)  # not so chains that the mask of a link leaves out of a slot
+    counted = np.maximum(heard.sum(axis=(1, 2, 3), keepdims=True) * slots.subcarriers, 1)
+    deviation = np.sqrt(np.sum(np.abs(samples) ** 2, axis=(1, 2, 3), keepdims=True) / counted / 2)
     step = best_step(model.bits) * deviation
     real, imaginary = (quantise(part, step, model.bits) for part in (samples.real, samples.imag))
     return of_samples(real + 1j * imaginary, pilots)

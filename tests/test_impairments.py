@@ -308,3 +308,16 @@ def test_single_antennas_are_chains_of_their_own(frames):
     gains = impair(seen, channel, Hardware((ChainGains(share=0.1),)), 0)
     ratio = (gains.values / np.where(seen.values == 0, 1, seen.values))[imperfect.mask]
     assert np.std(ratio) == pytest.approx(0.1, rel=0.3)
+
+
+@pytest.mark.parametrize("axis", ["frames", "antennas"])
+def test_the_gain_control_hears_only_what_is_measured(axis):
+    """The quarter that is measured is quantised as if nothing else were there."""
+    grid = grid_of(frames=8)
+    mask = np.zeros((1, 8, 4, 8, 1), bool)
+    mask[(slice(None), slice(0, 2)) if axis == "frames" else (slice(None), slice(None), slice(0, 1))] = True
+    channel = white(RNG(0), 5, *grid.shape)
+    seen = observe(channel, Entries(mask), grid, None, RNG(0))
+    imperfect = impair(seen, channel, Hardware((Quantisation(bits=2),)), 0)
+    error = np.sum(np.abs(imperfect.values - seen.values) ** 2) / np.sum(np.abs(seen.values) ** 2)
+    assert error == pytest.approx(0.1188, rel=0.05)

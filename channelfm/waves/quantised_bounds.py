@@ -18,7 +18,7 @@ Float = NDArray[np.float64]
 
 def quantised_bound(waves: SphericalWaves, observation: Observation) -> Float:
     """:func:`channelfm.waves.bounds.best_order_bound` where the observation's converters have few bits, NMSE (linear)
-    float64 [N]; what else its hardware does is thought to be known.
+    float64 [N]; all else of its hardware is taken as ideal.
 
     Every real sample counts by its share of Fisher information
     (:func:`channelfm.waves.quantised.information_share`; Mezghani & Nossek 2012 for one bit), and the gain control
@@ -38,7 +38,9 @@ def quantised_bound(waves: SphericalWaves, observation: Observation) -> Float:
         delays = None if one.delays_s is None else one.delays_s[:, order]
         one = one._replace(sources=one.sources[:, order], gains=one.gains[:, order], delays_s=delays)
         seen = measured_fields(observation, link, field_derivatives(one, observation).swapaxes(1, 2))
-        columns = to_samples(seen.T.reshape(-1, *slots), pilots).reshape(seen.shape[1], -1).T
+        split = seen.T.reshape(-1, *slots)
+        samples = to_samples(split, pilots)[:, split.any(axis=(0, 3))]  # of chains and slots that measure something
+        columns = samples.reshape(seen.shape[1], -1).T
         steps = ideal._replace(seen=_seen_by_steps(columns, one.gains[0], max(ideal.noise, 1e-300), model.bits))
         orders = range(ideal.waves + 1)
         told.append(min(max(steps.bound(count), ideal.bound(count)) + ideal.left[count] for count in orders))

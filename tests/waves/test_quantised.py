@@ -10,7 +10,7 @@ from scipy.stats import norm, truncnorm
 from channelfm.arrays import UPA
 from channelfm.errors import InputError
 from channelfm.hardware import Hardware, Quantisation
-from channelfm.observation import Grid, Observation, RandomlyCombined
+from channelfm.observation import Combined, Entries, Grid, Observation, RandomlyCombined
 from channelfm.waves.bounds import SphericalWaves, best_order_bound
 from channelfm.waves.quantised import expected_error, information_share
 from channelfm.waves.quantised_bounds import quantised_bound
@@ -116,3 +116,15 @@ def test_what_has_no_bound():
     with pytest.raises(InputError, match="noise"):
         quantised_bound(waves, replace(seen, noise=None))
     assert not quantised_bound(waves, replace(seen, noise=np.zeros(3))).any()
+
+
+def test_the_bound_knows_no_steps_of_antennas_that_are_not_measured():
+    """A mask is the same as chains that are each joined to one of the antennas that are measured."""
+    waves, seen = observation(0.05, 2)
+    mask = np.zeros((1, 1, 1, 32, 1), bool)
+    mask[..., 12:20, :] = True
+    switches = np.eye(32, dtype=np.complex64)[12:20].reshape(1, 8, 1, 32)
+    hardware, entries = Hardware((Quantisation(bits=2),)), np.zeros((3, 1, 1, 32, 16), np.complex64)
+    masked = replace(seen, operator=Entries(mask), values=entries, hardware=hardware)
+    joined = replace(seen, operator=Combined(switches), values=entries[:, 0, :, 12:20], hardware=hardware)
+    np.testing.assert_allclose(quantised_bound(waves, masked), quantised_bound(waves, joined), rtol=1e-6)
