@@ -4,8 +4,8 @@
 
 Channels are three paths between 2.7 and 100 m before a linear array of 256 elements at 28 GHz, through 4 RF chains in
 32 slots, at -5 to 25 dB; each kind of impairment is there in a quarter of the examples, at a strength drawn at random.
-Half of the draws come from one seed, half from another. A tenth of the examples is held out: how often each kind is
-recognised in them, and how often falsely, is printed.
+Half of the draws come from one seed, half from another, both on the same channels. A tenth of the examples is held out:
+how often each kind is recognised in them, and how often falsely, is printed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 
 from channelfm.arrays import UPA
 from channelfm.channels.near_field import NEAR_FIELD_MODELS, draw_near_field
-from channelfm.files import write_atomically
 from channelfm.hardware import KINDS
-from channelfm.learned.blind import Lesson, lessons_of, train_recogniser
+from channelfm.learned.blind import Lesson, kinds_there, lessons_of, train_recogniser, write_recogniser
 from channelfm.observation import Grid
 
 ARRAY = UPA(1, 256, 28e9)
@@ -45,13 +43,12 @@ def main() -> None:
     train, held = (Lesson(*(part[some] for part in lessons)) for some in (order[count // 10 :], order[: count // 10]))
     network = train_recogniser(train, options.steps)
     with torch.inference_mode():
-        there = network(held.tokens, held.summary)[:, : len(KINDS)].sigmoid() > 0.7
+        there = kinds_there(network(held.tokens, held.summary).numpy())
     for number, kind in enumerate(KINDS):
-        true = held.present[:, number] > 0
-        found, falsely = (float(there[some, number].float().mean()) for some in (true, ~true))
+        true = held.present[:, number].numpy() > 0
+        found, falsely = (there[some, number].mean() for some in (true, ~true))
         print(f"{kind.model_fields['kind'].default:14s} found {found:.1%}, falsely {falsely:.1%}")
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.out / "model.safetensors", save(network.state_dict()))
+    write_recogniser(network, options.out)
 
 
 def drawn(count: int) -> Lesson:

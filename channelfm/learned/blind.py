@@ -1,12 +1,14 @@
 """Imperfect hardware of which nothing is told: a network recognises it, and what it recognises is corrected.
 
-Nobody says which impairments there are, nor how strong: only how many RF chains there are, and the pilots, which every
-receiver knows. A first fit of a few waves leaves residuals in which each kind of hardware writes its own pattern; one
-pass of a small network reads them, and the corrections of :mod:`channelfm.baselines.calibrated` do the rest.
+Nobody says which impairments there are, nor how strong: only how many RF chains there are, the pilots, and the power of
+the noise, which every row is told. A first fit of a few waves leaves residuals in which each kind of hardware writes
+its own pattern; one pass of a small network reads them, and the corrections of
+:mod:`channelfm.baselines.calibrated` do the rest.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from channelfm.baselines.calibrated import OffGridCalibrated, fields_of
@@ -23,6 +25,7 @@ from channelfm.baselines.calibration import Received
 from channelfm.baselines.off_grid_delay import OffGridDelay, measurements
 from channelfm.errors import InputError, IntegrityError
 from channelfm.estimator import ChannelEstimator
+from channelfm.files import write_atomically
 from channelfm.hardware import (
     KINDS,
     Amplifier,
@@ -38,12 +41,12 @@ from channelfm.hardware import (
 from channelfm.impairments import Slots, impair, mirrored, pilot_response, to_samples
 from channelfm.learned.descent import Descent
 from channelfm.learned.networks import sharing_weights
-from channelfm.models.recogniser import Recogniser
-from channelfm.observation import Combining, Complex, Grid, Observation, RandomlyCombined, observe
+from channelfm.models.recogniser import TOKEN_FEATURES, Recogniser
+from channelfm.observation import Bool, Combining, Complex, Grid, Observation, RandomlyCombined, observe
 
 Float = NDArray[np.float64]
 
-_WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "recogniser" / "model.safetensors"
+_WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "recogniser"
 _FEW_WAVES = 3
 _QUANTILES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 _BACK_OFFS_DB = (-4.0, -1.0, 2.0, 5.0, 8.0, 11.0)
@@ -84,13 +87,14 @@ class BlindCalibration(ChannelEstimator):
     """Recognises hardware in the measurements of RF chains, with the network that ships with the package or another
     one of :func:`train_recogniser`, and corrects what it recognises.
 
-    Of an observation's hardware it reads the number of chains and the pilots' seed, nothing else.
+    Of an observation's hardware it reads the number of chains and the pilots' seed, nothing else. What it knows besides
+    is what its network was taught: the kinds of :data:`channelfm.hardware.KINDS` and usual sizes of theirs, on one
+    array, band, number of chains and of slots.
     """
 
     name = "blind-calibrated"
 
-    def __init__(self, spacing_wavelengths: float | None = None, network: Recogniser | None = None) -> None:
-        self.spacing_wavelengths = spacing_wavelengths
+    def __init__(self, network: Recogniser | None = None) -> None:
         self.network = sharing_weights(packaged_recogniser() if network is None else network)
 
     def check(self, observation: Observation) -> None:
@@ -98,7 +102,9 @@ class BlindCalibration(ChannelEstimator):
         super().check(observation)
         if observation.hardware is None or not isinstance(observation.operator, Combining):
             raise InputError(f"'{self.name}' recognises the hardware of RF chains: the observation tells of none")
-        OffGridCalibrated().check(replace(observation, hardware=_unknown(observation)))
+        # Whatever is recognised has to be correctable, and dead antennas ask most.
+        most = replace(_unknown(observation), impairments=(DeadAntennas(share=0.1),))
+        OffGridCalibrated().check(replace(observation, hardware=most))
 
     def estimate(self, observation: Observation) -> Complex:
         """See :class:`channelfm.estimator.Estimator`."""
@@ -120,17 +126,28 @@ class BlindCalibration(ChannelEstimator):
         answers, known = (
             part.reshape(-1, frames, part.shape[1]).mean(1).numpy() for part in (self.network(tokens, summary), summary)
         )
-        return [_models(answer, row) for answer, row in zip(answers, known, strict=True)]
+        return [_models(*link) for link in zip(kinds_there(answers), answers, known, strict=True)]
 
 
 def packaged_recogniser() -> Recogniser:
     """The network that ships with the package; IntegrityError where its file is damaged."""
     network = new_recogniser()
     try:
-        network.load_state_dict(load_file(_WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        content = (_WEIGHTS / "model.safetensors").read_bytes()
+        if hashlib.sha256(content).hexdigest() != (_WEIGHTS / "model.sha256").read_text(encoding="ascii").strip():
+            raise ValueError("their SHA-256 is another one")
+        network.load_state_dict(load(content))
+    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
         raise IntegrityError(f"{_WEIGHTS}: not the weights of this version; install the package again") from error
     return network
+
+
+def write_recogniser(network: Recogniser, folder: Path) -> None:
+    """Its weights and their SHA-256, as :func:`packaged_recogniser` reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save(network.state_dict())
+    write_atomically(folder / "model.safetensors", content)
+    write_atomically(folder / "model.sha256", f"{hashlib.sha256(content).hexdigest()}\n".encode())
 
 
 def new_recogniser() -> Recogniser:
@@ -185,7 +202,8 @@ def features(observation: Observation) -> tuple[Tensor, Tensor]:
     measured, _ = measurements(observation)
     received = Received.of(observation, measured.values.numpy())
     few = OffGridDelay(max_waves=_FEW_WAVES)
-    tokens = np.zeros((*received.values.shape[:3], 4))
+    patterns = _patterns(observation)
+    tokens = np.zeros((*received.values.shape[:3], TOKEN_FEATURES))
     summary = np.zeros((len(tokens), _SUMMARY - _CONTRASTS))
     heard = torch.nonzero((measured.values != 0).flatten(1).any(1))[:, 0]
     for some in torch.split(heard, _LINKS_AT_ONCE) if len(heard) else ():
@@ -200,12 +218,12 @@ def features(observation: Observation) -> tuple[Tensor, Tensor]:
             tokens[links.numpy()] = _tokens(seen, expected)
             summary[links.numpy()] = np.concatenate(
                 [
-                    _of_samples(seen, expected, _patterns(observation)),
+                    _of_samples(seen, expected, patterns),
                     _of_antennas(fields, back, weight, seen, expected),
                 ],
                 1,
             )
-    summary = np.concatenate([summary, contrasts(tokens)], 1)
+    summary = np.concatenate([summary, _contrasts(tokens)], 1)
     return torch.from_numpy(tokens).float(), torch.from_numpy(summary).float()
 
 
@@ -219,7 +237,7 @@ def _tokens(seen: Received, expected: NDArray[np.complex128]) -> Float:
     return np.stack([factor.real - 1, factor.imag, np.log(left / noise + 1e-3), np.log(strength / noise + 1e-3)], -1)
 
 
-def contrasts(tokens: Float) -> Float:
+def _contrasts(tokens: Float) -> Float:
     """How much factors differ [N, 8], in logarithms: phases from slot to slot and over four slots, and amplitudes from
     slot to slot, all chains together; chains, all slots together; each as it is, and over what chance explains."""
     factor, left, strength = 1 + tokens[..., 0] + 1j * tokens[..., 1], np.exp(tokens[..., 2]), np.exp(tokens[..., 3])
@@ -335,21 +353,26 @@ def _targets(told: list[tuple[Impairment, ...]]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(present).float(), torch.from_numpy(sizes).float()
 
 
-def _models(answer: NDArray[np.float32], summary: NDArray[np.float32]) -> tuple[Impairment, ...]:
-    """Hardware as the network says; sizes coarse, since corrections hardly depend on most of them. Two that they do
-    depend on are read off a link's summary: how many levels samples have, and at which back-off the amplifier's
-    pattern has the size that is seen."""
-    there = 1 / (1 + np.exp(-answer[: len(KINDS)]))
-    quantised = there[KINDS.index(Quantisation)] > 0.5
-    needed = [0.5 if kind is Quantisation else _PRESENT_QUANTISED if quantised else _PRESENT for kind in KINDS]
+def kinds_there(answers: NDArray[np.float32]) -> Bool:
+    """Which kinds are probable enough to be corrected, bool [N, kind], by the network's answers [N, ...]."""
+    probability = 1 / (1 + np.exp(-answers[:, : len(KINDS)]))
+    converters = KINDS.index(Quantisation)
+    quantised = probability[:, converters] > 0.5
+    there = probability >= np.where(quantised, _PRESENT_QUANTISED, _PRESENT)[:, None]
+    there[:, converters] = quantised
+    return np.asarray(there)
+
+
+def _models(there: Bool, answer: NDArray[np.float32], summary: NDArray[np.float32]) -> tuple[Impairment, ...]:
+    """Hardware of the kinds that are ``there``, as the network says; sizes coarse, since corrections hardly depend on
+    most of them. Two that they do depend on are read off a link's summary: how many levels samples have, and at which
+    back-off the amplifier's pattern has the size that is seen."""
     found: list[Impairment] = []
-    for number, kind in enumerate(KINDS):
-        if there[number] < needed[number]:
-            continue
+    for kind in (kind for kind, is_there in zip(KINDS, there, strict=True) if is_there):
         values: dict[str, float] = {}
-        for name, low, high, _ in _SIZES[kind]:
+        for name, low, high in (size[:3] for size in _SIZES[kind] if size[3]):
             share = (np.clip(answer[len(KINDS) + _place(kind, name)], -1, 1) + 1) / 2
-            values[name] = float(2.0 ** np.round(np.log2(max(low, 1e-3)) + share * np.log2(high / max(low, 1e-3))))
+            values[name] = float(2.0 ** np.round(np.log2(low) + share * np.log2(high / low)))
         if kind is Quantisation:
             values["bits"] = int(np.clip(np.round(summary[_LEVELS]), 1, 8))
         if kind is Amplifier:

@@ -16,7 +16,14 @@ from channelfm.estimator import Estimator
 from channelfm.hardware import ChainGains, DeadAntennas, Hardware, PhaseNoise, Quantisation
 from channelfm.impairments import impair
 from channelfm.learned import blind
-from channelfm.learned.blind import BlindCalibration, features, lessons_of, train_recogniser
+from channelfm.learned.blind import (
+    BlindCalibration,
+    features,
+    lessons_of,
+    packaged_recogniser,
+    train_recogniser,
+    write_recogniser,
+)
 from channelfm.metrics import nmse
 from channelfm.models.recogniser import Recogniser
 from channelfm.observation import Entries, Grid, RandomlyCombined, observe
@@ -109,14 +116,32 @@ def test_features_see_dead_antennas():
     assert (few[:, start + 1] > -0.5).all()
 
 
-def test_what_cannot_be_recognised_is_refused(monkeypatch, tmp_path):
+def test_what_cannot_be_recognised_is_refused():
     row, observation = BlindCalibration(), received(links=2)
     with pytest.raises(InputError, match="tells of none"):
         row.estimate(replace(observation, hardware=None))
     seen = observe(CHANNEL, Entries(np.ones((1,) * 5, bool)), GRID, 10.0, RNG(0))
     with pytest.raises(InputError, match="RF chains"):
         row.check(impair(seen, CHANNEL, Hardware(), 0))
-    (tmp_path / "file").write_bytes(b"none")
-    monkeypatch.setattr(blind, "_WEIGHTS", tmp_path / "file")
+    # Whatever will be recognised, what could not be corrected is refused before.
+    with pytest.raises(InputError, match="does not divide"):
+        row.check(replace(observation, hardware=Hardware((), 5)))
+    two = Grid(UPA(1, 256, 28e9, polarization="VH"), np.zeros(1), np.tile(GRID.frequencies_hz, 2))
+    with pytest.raises(InputError, match="one polarisation"):
+        row.check(replace(observation, grid=two, values=np.tile(observation.values, 2)))
+
+
+def test_weights_are_read_as_they_were_written_or_refused(monkeypatch, tmp_path):
+    network = packaged_recogniser()
+    write_recogniser(network, tmp_path)
+    monkeypatch.setattr(blind, "_WEIGHTS", tmp_path)
+    for name, tensor in packaged_recogniser().state_dict().items():
+        assert torch.equal(tensor, network.state_dict()[name])
+    content = (tmp_path / "model.safetensors").read_bytes()
+    for damaged in (b"none", content[:-1] + bytes([content[-1] ^ 1])):
+        (tmp_path / "model.safetensors").write_bytes(damaged)
+        with pytest.raises(IntegrityError, match="install the package again"):
+            BlindCalibration()
+    write_recogniser(Recogniser(3, 3), tmp_path)
     with pytest.raises(IntegrityError, match="install the package again"):
         BlindCalibration()
