@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from channelfm.config import Recipe
 from channelfm.datasets.blocks import Blocks
 from channelfm.estimator import CHANNEL, Examples
-from channelfm.metrics import bounded_db
+from channelfm.metrics import bounded_db, nmse
 from channelfm.observation import Bool, Complex, Float, Observation
 from channelfm.waves.bounds import SphericalWaves, best_order_bound
 
@@ -117,13 +117,6 @@ def median(values: Float) -> float:
     return float(np.median(values))
 
 
-def channel_bound(waves: SphericalWaves, observation: Observation) -> Float | None:
-    """The Cramer-Rao bound of as many of the strongest waves, all together, as are worth it, NMSE (linear) [N]; None
-    where the noise is not told or some link has none."""
-    noise = observation.noise
-    return None if noise is None or not noise.all() else best_order_bound(waves, observation)
-
-
 def link_groups(blocks: Blocks) -> dict[str, Bool]:
     """Links by range, sight and number of paths: "few" and "rich" have up to and more than ``MANY_PATHS`` of them, and
     are missing where paths are not known."""
@@ -135,3 +128,33 @@ def link_groups(blocks: Blocks) -> dict[str, Bool]:
         found |= richness
         found |= {f"{a}-{b}": sight[a] & richness[b] for a in sight for b in richness}
     return {name: members for name, members in found.items() if members.any()}
+
+
+class ChannelTask(Task):
+    """What is the channel? Scored by the NMSE; unless a subclass has other measures, its mean ranks the rows, as the
+    literature counts.
+
+    Links are grouped as :func:`link_groups` does. The bound is that of Cramer and Rao for as many of the strongest
+    waves, all together, as are worth it; none where the noise is not told or some link has none.
+    """
+
+    @property
+    def measures(self) -> Sequence[Measure]:
+        """See :class:`Task`."""
+        return (
+            Measure("nmse_db", "mean NMSE", "nmse", decibels, "dB"),
+            Measure("nmse_median_db", "median NMSE", "nmse", median_decibels, "dB"),
+        )
+
+    def score(self, answer: NDArray[np.complex64], examples: Examples) -> Mapping[str, Float]:
+        """See :class:`Task`."""
+        return {"nmse": nmse(answer, examples.target)}
+
+    def groups(self, examples: Examples) -> dict[str, Bool]:
+        """See :class:`Task`."""
+        return super().groups(examples) | link_groups(examples.blocks)
+
+    def bound(self, examples: Examples, waves: SphericalWaves) -> Float | None:
+        """See :class:`Task`."""
+        noise = examples.observation.noise
+        return None if noise is None or not noise.all() else best_order_bound(waves, examples.observation)

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from channelfm.datasets.blocks import Blocks
 from channelfm.estimator import Examples
 from channelfm.metrics import nmse
-from channelfm.observation import Bool, Combining, Float
-from channelfm.tasks.base import Measure, Task, channel_bound, decibels, link_groups, median_decibels
+from channelfm.observation import Combining, Float
+from channelfm.tasks.base import ChannelTask
 from channelfm.tasks.observing import Count, Decibels, Pilots, pilots
-from channelfm.waves.bounds import SphericalWaves
 from channelfm.waves.oracles import genie_lmmse, oracle_least_squares
 
 
@@ -27,13 +24,12 @@ def _several(value: Any) -> Any:
 Chains = Annotated[tuple[Count, ...], BeforeValidator(_several), Field(min_length=1)]
 
 
-class HybridEstimation(Task):
+class HybridEstimation(ChannelTask):
     """NMSE against the number of pilot ``slots``, each received through ``chains`` RF chains, with ``snr_db``: all of
     them crossed. Each ``users`` links in turn share a cell's phase shifters.
 
-    The field counts the mean of linear NMSE, in dB. Of channels that were drawn from a model, two references know the
-    truth: "oracle-ls" where the rays lie, but not that a delay ties a path's gains together, and "genie-lmmse" the
-    clusters and the noise.
+    Of channels that were drawn from a model, two references know the truth: "oracle-ls" where the rays lie, but not
+    that a delay ties a path's gains together, and "genie-lmmse" the clusters and the noise.
     """
 
     kind: Literal["hybrid-estimation"] = "hybrid-estimation"
@@ -49,14 +45,6 @@ class HybridEstimation(Task):
     )
     beside: ClassVar[tuple[str, ...]] = ("chains", "slots", "snr_db")
 
-    @property
-    def measures(self) -> Sequence[Measure]:
-        """See :class:`Task`."""
-        return (
-            Measure("nmse_db", "mean NMSE", "nmse", decibels, "dB"),
-            Measure("nmse_median_db", "median NMSE", "nmse", median_decibels, "dB"),
-        )
-
     def cases(self) -> Sequence[Pilots]:
         """See :class:`Task`."""
         crossed = [(chains, snr_db, slots) for chains in self.chains for snr_db in self.snr_db for slots in self.slots]
@@ -65,18 +53,6 @@ class HybridEstimation(Task):
     def examples(self, blocks: Blocks, case: Pilots, seed: int) -> Examples:
         """See :class:`Task`."""
         return Examples(pilots(blocks, case, seed, self.users), blocks.channel, blocks)
-
-    def score(self, answer: NDArray[np.complex64], examples: Examples) -> Mapping[str, Float]:
-        """See :class:`Task`."""
-        return {"nmse": nmse(answer, examples.target)}
-
-    def groups(self, examples: Examples) -> dict[str, Bool]:
-        """See :class:`Task`."""
-        return super().groups(examples) | link_groups(examples.blocks)
-
-    def bound(self, examples: Examples, waves: SphericalWaves) -> Float | None:
-        """See :class:`Task`."""
-        return channel_bound(waves, examples.observation)
 
     def references(self, examples: Examples) -> Mapping[str, Float]:
         """See :class:`Task`: the oracle of single paths, the genie of clusters of many rays."""

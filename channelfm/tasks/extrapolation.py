@@ -11,24 +11,13 @@ from pydantic import Field
 
 from channelfm.datasets.blocks import Blocks
 from channelfm.estimator import Examples
-from channelfm.metrics import nmse, polar_peak_errors, polar_peaks, psnr, ssim
-from channelfm.observation import Bool, Float
-from channelfm.tasks.base import (
-    Measure,
-    Task,
-    channel_bound,
-    decibels,
-    decile_decibels,
-    link_groups,
-    mean,
-    median,
-    median_decibels,
-)
+from channelfm.metrics import polar_peak_errors, polar_peaks, psnr, ssim
+from channelfm.observation import Float
+from channelfm.tasks.base import ChannelTask, Measure, decibels, decile_decibels, mean, median, median_decibels
 from channelfm.tasks.observing import Decibels, MaskRecipe, Partial, partial, partial_cases
-from channelfm.waves.bounds import SphericalWaves
 
 
-class Extrapolation(Task):
+class Extrapolation(ChannelTask):
     """Kinds and ratios of ``masks``, crossed with ``snr_db`` (null: clean). Targets are clean."""
 
     kind: Literal["extrapolation"] = "extrapolation"
@@ -70,17 +59,9 @@ class Extrapolation(Task):
         peaks = polar_peaks(estimate, spacing), polar_peaks(target, spacing)
         direction, inverse_range = polar_peak_errors(*peaks, rows, cols, spacing)
         return {
-            "nmse": nmse(answer, examples.target),
+            **super().score(answer, examples),
             "psnr_db": psnr(estimate, target),
             "ssim": ssim(estimate, target),
             "direction": direction,
             "range": inverse_range,
         }
-
-    def groups(self, examples: Examples) -> dict[str, Bool]:
-        """See :class:`Task`."""
-        return super().groups(examples) | link_groups(examples.blocks)
-
-    def bound(self, examples: Examples, waves: SphericalWaves) -> Float | None:
-        """See :class:`Task`."""
-        return channel_bound(waves, examples.observation)

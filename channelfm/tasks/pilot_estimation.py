@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from channelfm.datasets.blocks import Blocks
 from channelfm.estimator import Examples
-from channelfm.metrics import nmse
-from channelfm.observation import Bool, Entries, Float, Observation, check_draw, observe
-from channelfm.tasks.base import Measure, Task, channel_bound, decibels, link_groups, median_decibels
+from channelfm.observation import Entries, Observation, check_draw, observe
+from channelfm.tasks.base import ChannelTask
 from channelfm.tasks.observing import Decibels, Partial, heard, partial
-from channelfm.waves.bounds import SphericalWaves
 
 Selection = Annotated[float, Field(gt=0, le=1)]
 
@@ -30,7 +27,7 @@ class Selected(NamedTuple):
         return f"{100 * self.selection:g} % of the antennas, {self.snr_db:g} dB"
 
 
-class PilotEstimation(Task):
+class PilotEstimation(ChannelTask):
     """The channel of every antenna from pilots at the shares ``selection`` of them, crossed with ``snr_db``.
 
     The trivial answer is least squares: pilots as they are received, and nothing at the other antennas.
@@ -47,14 +44,6 @@ class PilotEstimation(Task):
     )
     beside: ClassVar[tuple[str, ...]] = ("selection", "snr_db")
 
-    @property
-    def measures(self) -> Sequence[Measure]:
-        """See :class:`Task`."""
-        return (
-            Measure("nmse_db", "mean NMSE", "nmse", decibels, "dB"),
-            Measure("nmse_median_db", "median NMSE", "nmse", median_decibels, "dB"),
-        )
-
     def cases(self) -> Sequence[Selected]:
         """See :class:`Task`."""
         return [Selected(share, decibels) for decibels in self.snr_db for share in self.selection]
@@ -62,18 +51,6 @@ class PilotEstimation(Task):
     def examples(self, blocks: Blocks, case: Selected, seed: int) -> Examples:
         """See :class:`Task`."""
         return Examples(_pilots(blocks, case, seed), blocks.channel, blocks)
-
-    def score(self, answer: NDArray[np.complex64], examples: Examples) -> Mapping[str, Float]:
-        """See :class:`Task`."""
-        return {"nmse": nmse(answer, examples.target)}
-
-    def groups(self, examples: Examples) -> dict[str, Bool]:
-        """See :class:`Task`."""
-        return super().groups(examples) | link_groups(examples.blocks)
-
-    def bound(self, examples: Examples, waves: SphericalWaves) -> Float | None:
-        """See :class:`Task`."""
-        return channel_bound(waves, examples.observation)
 
 
 def _pilots(blocks: Blocks, case: Selected, seed: int) -> Observation:
