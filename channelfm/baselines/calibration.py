@@ -27,6 +27,7 @@ from channelfm.hardware import (
 from channelfm.impairments import (
     Slots,
     best_step,
+    borders,
     bussgang_gain,
     mirrored,
     of_samples,
@@ -257,12 +258,11 @@ def _scores(samples: Complex, seen: Complex, received: Received, bits: int) -> C
     """The noise's conditional means [N, S, C, K] of both parts of samples, over their mean share of information."""
     deviation = np.maximum(np.sqrt(received.noise / 2), _SHARPEST * received.step)
     step = np.maximum(received.step, 1e-300)
-    half = 2 ** (bits - 1)
+    half, edges = 2 ** (bits - 1), borders(bits)
     scores, shares = [], []
     for expected, part in ((samples.real, seen.real), (samples.imag, seen.imag)):
-        number = np.clip(np.floor(part / step), -half, half - 1)
-        lower = np.where(number == -half, -np.inf, number * step)
-        upper = np.where(number == half - 1, np.inf, (number + 1) * step)
+        number = (np.clip(np.floor(part / step), -half, half - 1) + half).astype(np.int64)
+        lower, upper = edges[number] * step, edges[number + 1] * step
         known = [torch.from_numpy(np.ascontiguousarray(x)) for x in (expected, deviation, lower, upper)]
         scores.append(expected_error(*known).numpy())
         some = torch.from_numpy(expected.reshape(len(expected), -1)[:, ::_EVERY].copy())
