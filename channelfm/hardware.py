@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +132,8 @@ _ANY: TypeAdapter[tuple[AnyImpairment, ...]] = TypeAdapter(tuple[AnyImpairment, 
 
 @dataclass(frozen=True)
 class Hardware(Record):
-    """What a receiver knows of its hardware: ``impairments``, each kind once at most, in the order in which they act.
+    """What a receiver knows of its hardware: ``impairments`` (or plain values of such), each kind once at most, which
+    are brought in the order in which they act.
 
     ``chains``: number of RF chains, through which measurements come slot by slot; None: every antenna has its own, and
     a slot is a frame. ``pilot_seed``: of the pilots (:meth:`pilots`), which impairments in the time domain mix.
@@ -143,6 +144,7 @@ class Hardware(Record):
     pilot_seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "impairments", impairments_of(self.impairments))
         twice = [kind for kind, count in Counter(item.kind for item in self.impairments).items() if count > 1]
         if twice:
             raise InputError(f"impairments: '{twice[0]}' is there twice; keep one")
@@ -165,12 +167,6 @@ class Hardware(Record):
     def _parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         arrays, plain = super()._parts()
         return arrays, plain | {"impairments": [item.model_dump(mode="json") for item in self.impairments]}
-
-    @classmethod
-    def _decode(cls, plain: dict[str, Any]) -> dict[str, Any]:
-        return plain | {"impairments": impairments_of(plain["impairments"])}
-
-    nested: ClassVar[dict[str, type[Record]]] = {}
 
 
 def impairments_of(values: Sequence[Any]) -> tuple[Impairment, ...]:

@@ -255,6 +255,7 @@ def test_impairments_are_read_in_the_order_in_which_they_act():
     found = impairments_of([{"kind": "quantisation", "bits": 2}, {"kind": "dead-antennas", "share": 0.1}])
     assert found == (DeadAntennas(share=0.1), Quantisation(bits=2))
     assert {type(model) for model in ALL} == set(KINDS)
+    assert Hardware(ALL[::-1]) == Hardware(ALL)
 
 
 @pytest.mark.parametrize(
@@ -276,6 +277,8 @@ def test_values_out_of_range_are_refused(values, words):
 
 def test_what_cannot_be_impaired_is_refused():
     channel, ideal, imperfect = received(links=2)
+    with pytest.raises(InputError, match="impairments: 0"):
+        Hardware(("dead-antennas",))
     with pytest.raises(InputError, match="twice"):
         Hardware((ChainGains(share=0.1), ChainGains(share=0.2)))
     with pytest.raises(InputError, match="does not divide"):
