@@ -56,7 +56,7 @@ class Impaired(Task):
     @classmethod
     def _once_each(cls, sets: tuple[tuple[Impairment, ...], ...]) -> tuple[tuple[Impairment, ...], ...]:
         try:
-            return tuple(Hardware(impairments_of(models)).impairments for models in sets)
+            return tuple(Hardware(models).impairments for models in sets)
         except InputError as error:  # pydantic names the file
             raise ValueError(str(error)) from error
 
@@ -117,10 +117,13 @@ class Impaired(Task):
         return self.task.bound(examples, waves)
 
     def references(self, examples: Examples) -> Mapping[str, Float]:
-        """See :class:`Task`: those of the task, and the bound behind converters of few bits, of known paths."""
+        """See :class:`Task`: those of the task, which take what imperfect hardware gave as it is, and the bound behind
+        converters of few bits, of known single paths in noise."""
         found = dict(self.task.references(examples))
         clusters, rays, seen = examples.blocks.clusters, examples.blocks.rays, examples.observation
-        if seen.hardware is None or seen.hardware.find(Quantisation) is None or seen.noise is None:
+        if seen.hardware is None or seen.hardware.find(Quantisation) is None:
+            return found
+        if seen.noise is None or not seen.noise.all() or seen.grid.shape[0] > 1:
             return found
         if clusters is not None and rays is not None and clusters.model.rays == 1 and self.task.gives == CHANNEL:
             waves = SphericalWaves(rays.sources, rays.gains, rays.delays_s, clusters.model.squint)

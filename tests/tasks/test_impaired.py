@@ -1,9 +1,15 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from channelfm.arrays import UPA
+from channelfm.channels.near_field import NEAR_FIELD_MODELS, draw_near_field
 from channelfm.config import parse_recipe
+from channelfm.datasets.blocks import unlabelled
 from channelfm.errors import InputError
 from channelfm.hardware import ChainGains, PhaseNoise, Quantisation
+from channelfm.observation import Grid
 from channelfm.tasks import TASKS
 
 MODELS = [{"kind": "quantisation", "bits": 2}, {"kind": "phase-noise", "step_deg": 5.0}]
@@ -66,3 +72,24 @@ def test_cases_name_their_hardware_and_are_refused_where_it_is_unknown(sight_blo
         impaired({"kind": "hybrid-estimation"}, [{"kind": "quantisation", "bits": 12}])
     with pytest.raises(InputError, match="task"):
         impaired({"kind": "impaired"}, [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "own"),
+    [
+        ("hybrid-estimation", {"chains": 2, "slots": [8], "snr_db": [10.0, None]}, ["oracle-ls"]),
+        ("estimation", {"selection": [0.5], "snr_db": [10.0]}, []),
+    ],
+)
+def test_references_of_the_task_are_passed_on_and_converters_have_their_bound(kind, settings, own):
+    model = dataclasses.replace(NEAR_FIELD_MODELS["paths"], range_m=(1.5, 15.0), squint=False)
+    grid = Grid(UPA(1, 32, 28e9), np.zeros(1), 28e9 + (np.arange(8) - 3.5) * 12e6)
+    draw = draw_near_field(model, grid.array, grid.frequencies_hz, 3, 0)
+    blocks = unlabelled(draw.response.reshape(3, *grid.shape), grid)
+    blocks = dataclasses.replace(blocks, clusters=draw.clusters, rays=draw.rays)
+    task = impaired({"kind": kind, **settings}, [], MODELS[1:], MODELS[:1])
+    told = {(case.hardware, case.case.snr_db): task.references(task.examples(blocks, case, 0)) for case in task.cases()}
+    with_converters = ("quantisation (bits 2)", 10.0)
+    for case, references in told.items():
+        assert list(references) == [*own, *(["quantised-bound"] if case == with_converters else [])]
+    assert (told[with_converters]["quantised-bound"] > 0).all()
