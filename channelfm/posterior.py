@@ -2,8 +2,8 @@
 
 A prior is a ``Denoise``: of noisy = clean + sigma * n, n white complex normal of unit power, it gives the conditional
 mean E[clean | noisy], whatever made it. Its score is (mean - noisy) / sigma^2 (Tweedie), which is all that is needed.
-Samples are complex [N, ...], noise levels float [N] or a number; measurements are a :class:`Measured`. All randomness
-is a generator's, so that answers are deterministic.
+Samples are complex [N, ...], noise levels float [N] or a number; measurements are a :class:`Measured`. All noise is
+the caller's, so that answers are as deterministic as it is.
 
 Sources: annealed Langevin posterior sampling (Arvinte & Tamir 2023; seed 001, III-B); truncated denoiser from the
 pilots' SNR (Fesl et al. 2024); conditioning by the gradient through the denoiser (DPS, Chung et al. 2023) with the
@@ -23,6 +23,7 @@ from torch import Tensor
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 Linear = Callable[[Tensor], Tensor]
+Draw = Callable[[Tensor], Tensor]  # noise in the shape, precision and place of some samples
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]  # (noisy, sigma, until): average velocity from sigma to until
 
 _TINY = 1e-30
@@ -66,13 +67,14 @@ def langevin(
     levels: Sequence[float],
     steps: int,
     size: float,
-    generator: torch.Generator,
+    draw: Draw,
 ) -> Tensor:
     """Expected clean samples [N, ...]: the mean over the second half of the steps at the last of the noise ``levels``.
 
     Annealed: ``steps`` of Langevin dynamics at each level from ``start`` on, towards what the prior and the
     measurement say; the measurement counts as if it had the noise of the level as well, which it would have of a
-    sample of that noise. Steps are ``size`` times the largest that is stable.
+    sample of that noise. Steps are ``size`` times the largest that is stable. ``draw`` gives white complex normal noise
+    of unit power for samples such as it is given.
     """
     state, kept = start, []
     for number, sigma in enumerate(levels):
@@ -82,9 +84,7 @@ def langevin(
         for turn in range(steps):
             score = (denoise(state, level) - state) / _as(level.square(), state)
             pull = measured.adjoint(measured.values - measured.forward(state)) / _as(doubt, state)
-            state = (
-                state + _as(step, state) * (score + pull) + _as((2 * step).sqrt(), state) * _normal(state, generator)
-            )
+            state = state + _as(step, state) * (score + pull) + _as((2 * step).sqrt(), state) * draw(state)
             if number == len(levels) - 1 and 2 * turn >= steps:
                 kept.append(denoise(state, level))
     return torch.stack(kept).mean(0)
@@ -177,8 +177,3 @@ def _energy(values: Tensor) -> Tensor:
 def _as(numbers: Tensor, like: Tensor) -> Tensor:
     """Numbers [N] to be multiplied with samples [N, ...]."""
     return numbers.reshape(-1, *[1] * (like.ndim - 1)).to(like.real.dtype)
-
-
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    """White complex normal noise of unit power."""
-    return torch.randn(like.shape, dtype=like.dtype, generator=generator)

@@ -68,6 +68,11 @@ def measurement(mixture, rows, noise=0.1):
     return clean, measured, mixture.mean(matrix, values, told)
 
 
+def drawing(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return lambda like: torch.randn(like.shape, dtype=like.dtype, generator=generator)
+
+
 def error(answer, exact):
     return float((answer - exact).abs().square().sum() / exact.abs().square().sum())
 
@@ -123,20 +128,18 @@ def test_langevin_ends_at_the_exact_posterior_mean_of_a_mixture():
     many = Measured(values, measured.forward, measured.adjoint, noise, measured.norm)
     levels = geometric(3.0, 0.1, 8)[:-1].tolist()
     start = 3 * normal(chains * LINKS, LENGTH, seed=2)
-    answer = langevin(mixture.denoise, many, start, levels, 60, 0.8, torch.Generator().manual_seed(0))
+    answer = langevin(mixture.denoise, many, start, levels, 60, 0.8, drawing(0))
     mean = answer.reshape(chains, LINKS, LENGTH).mean(0)
     # The mean over chains errs by the posterior's variance over their number.
     chance = float((answer.reshape(chains, LINKS, LENGTH) - mean).abs().square().sum()) / (chains - 1) / chains
     assert error(mean, exact) < 2 * chance / float(exact.abs().square().sum()) + 0.01
 
 
-def test_langevin_is_deterministic_by_its_generator():
+def test_langevin_is_as_deterministic_as_its_noise():
     mixture = Mixture(2)
     _, measured, _ = measurement(mixture, rows=4)
     start = normal(LINKS, LENGTH, seed=2)
-    first, again = (
-        langevin(mixture.denoise, measured, start, [1.0, 0.3], 4, 0.3, torch.Generator().manual_seed(3)) for _ in "ab"
-    )
+    first, again = (langevin(mixture.denoise, measured, start, [1.0, 0.3], 4, 0.3, drawing(3)) for _ in "ab")
     torch.testing.assert_close(first, again, rtol=0, atol=0)
 
 

@@ -26,7 +26,7 @@ from channelfm.learned.recipe import (
     Truncated,
 )
 from channelfm.models.clusters import LearnedClusters
-from channelfm.observation import Combining, Complex, Entries, Float, Observation
+from channelfm.observation import Complex, Entries, Float, Observation
 from channelfm.posterior import Measured, geometric, guided, langevin, one_step, projected, truncated
 from channelfm.waves.scale import times_power_of_two
 from channelfm.waves.wideband import Wideband
@@ -131,20 +131,25 @@ class PriorEstimator(WholeEstimator):
         """Clean samples in angle and delay; ``back`` are the measurements put back there."""
         sampler, sigma = self.recipe.sampler, pilots.noise.sqrt()
         generator = torch.Generator(back.device).manual_seed(self.recipe.noise_seed)
+
+        def draw(like: Tensor) -> Tensor:
+            # The same for every sample, so that none depends on its neighbours in the batch.
+            one = torch.randn(like.shape[1:], dtype=like.dtype, generator=generator, device=like.device)
+            return one.expand_as(like)
+
         match sampler:
             case Truncated():
                 return truncated(self._denoised, back, geometric(1.0, _NEAR, sampler.steps).to(sigma)[:, None] * sigma)
             case MeanFlow():
-                nothing = torch.zeros_like(sigma)
-                return one_step(lambda *at: (at[0] - self._clean(*at)) / at[1][:, None, None], back, sigma + nothing)
+                return one_step(lambda *at: (at[0] - self._clean(*at)) / at[1][:, None, None], back, sigma)
             case Langevin():
                 levels = geometric(_FIRST, _LAST, sampler.levels)[:-1].tolist()
-                start = _FIRST * self._drawn(back, generator)
-                return langevin(self._denoised, pilots, start, levels, sampler.steps, sampler.size, generator)
+                start = _FIRST * draw(back)
+                return langevin(self._denoised, pilots, start, levels, sampler.steps, sampler.size, draw)
             case Guided() | Projected():
                 condition = guided if isinstance(sampler, Guided) else projected
                 levels_of = geometric(_FIRST, _LAST, sampler.steps).to(sigma)[:, None].expand(-1, len(sigma))
-                start = _FIRST * self._drawn(back, generator)
+                start = _FIRST * draw(back)
                 return truncated(condition(self._denoised, pilots, sampler.solves), start, levels_of)
 
     def _denoised(self, noisy: Tensor, sigma: Tensor) -> Tensor:
@@ -153,11 +158,6 @@ class PriorEstimator(WholeEstimator):
     def _clean(self, noisy: Tensor, sigma: Tensor, until: Tensor) -> Tensor:
         pairs = torch.view_as_real(noisy).contiguous()
         return torch.view_as_complex(self.network(pairs, sigma, until).contiguous())
-
-    def _drawn(self, like: Tensor, generator: torch.Generator) -> Tensor:
-        """Noise, the same for every sample, so that none depends on its neighbours in the batch."""
-        one = torch.randn(like.shape[1:], dtype=like.dtype, generator=generator, device=like.device)
-        return one.expand_as(like)
 
 
 def in_angle_and_delay(channels: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ def answered(
     if observation.noise is not None:
         told = torch.from_numpy(np.repeat(observation.noise, frames * copies)).to(device)
         # Noise is told of the values as they came, which may have been through weights of any norm.
-        noise = torch.ldexp(told, -2 * exponents.to(device)) / _squared_norm(observation)
+        noise = torch.ldexp(told, -2 * exponents.to(device)) / measured.norm**2
     signal = torch.maximum(power - noise, _LEAST_SHARE * power)
     answer = torch.zeros(len(measured), rows * cols, len(tones), dtype=torch.complex64)
     heard = torch.nonzero(power > 0)[:, 0]
@@ -218,15 +218,6 @@ def moved(measured: Wideband, device: torch.device) -> Wideband:
     tensors = {name: getattr(measured, name) for name in names}
     there: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in tensors.items()}
     return replace(measured, **there)
-
-
-def _squared_norm(observation: Observation) -> float:
-    """By which :func:`measurements` divides powers: weights of RF chains have unit norm on average afterwards."""
-    operator = observation.operator
-    if not isinstance(operator, Combining) or not len(observation):
-        return 1.0
-    weights = [operator.weights_of(link) for link in range(operator.count or 1)]
-    return float(np.mean([np.sum(np.abs(some) ** 2) / len(some) for some in weights]))
 
 
 def _each_once(observation: Observation) -> tuple[Float, int]:

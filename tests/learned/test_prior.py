@@ -139,6 +139,13 @@ def test_samplers_from_noise_are_fixed_by_their_seed(sampler, channels):
     np.testing.assert_array_equal(*answers)
 
 
+@pytest.mark.parametrize("estimator", everyone(), ids=lambda e: str(getattr(e.recipe, "sampler", e.name)))
+def test_no_answer_depends_on_other_links(estimator, channels):
+    seen = entries(channels)
+    answer, alone = estimator.estimate(seen), estimator.estimate(seen.select(np.array([2])))
+    np.testing.assert_allclose(alone[0], answer[2], atol=1e-4 * np.abs(answer[2]).max())
+
+
 def test_what_cannot_be_answered_is_refused(channels):
     seen = pilots(channels)
     for estimator in (cluster_prior(), prior(Langevin())):
