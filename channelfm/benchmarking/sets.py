@@ -67,7 +67,8 @@ class MeasuredSet:
         if self.frames is not None:
             blocks, _ = sequence_blocks(self.teacher, "train", self.frames)
             return blocks.select(spread(np.arange(len(blocks)), most))
-        numbers = spread(np.flatnonzero(_kept(self.teacher.labels("train"), self.settings.learn_keep)), most)
+        kept = _kept(self.teacher.labels("train"), self.settings.learn_keep, "learn_keep")
+        numbers = spread(np.flatnonzero(kept), most)
         if not len(numbers):
             raise InputError("it learns, and no link of split 'train' has a path and is kept by 'learn_keep'")
         blocks = link_blocks(self.teacher, "train", numbers, self.settings.array)
@@ -166,9 +167,7 @@ def _chosen(dataset: Dataset, settings: SetRecipe, most: int) -> tuple[Numbers, 
             f"{where}: {settings.dataset} holds responses, no paths, which 'array' needs; generate it with "
             "-s channel.storage=paths"
         )
-    if keep.more_paths_than is not None and labels.path_count is None:
-        raise InputError(f"{where}: {settings.dataset} does not tell how many paths a link has: leave out 'keep'")
-    wanted = _kept(labels, keep) & (scenes == settings.scene if settings.scene else True)
+    wanted = _kept(labels, keep, f"{where}: keep") & (scenes == settings.scene if settings.scene else True)
     numbers = spread(np.flatnonzero(wanted), most)
     if not len(numbers):
         raise InputError(
@@ -178,13 +177,15 @@ def _chosen(dataset: Dataset, settings: SetRecipe, most: int) -> tuple[Numbers, 
     return numbers, int((~labels.has_path).sum())
 
 
-def _kept(labels: Channels, keep: KeepRecipe) -> Bool:
-    """Which links have a path and are kept, bool [N]; all of them by a number of paths that is not known."""
+def _kept(labels: Channels, keep: KeepRecipe, where: str) -> Bool:
+    """Which links have a path and are kept, bool [N]; InputError where it asks for paths, whose number is not known."""
     wanted = labels.has_path.copy()
     if keep.line_of_sight is not None:
         wanted &= labels.line_of_sight == keep.line_of_sight
     if keep.near_field is not None:
         wanted &= labels.near_field == keep.near_field
-    if keep.more_paths_than is not None and labels.path_count is not None:
+    if keep.more_paths_than is not None:
+        if labels.path_count is None:
+            raise InputError(f"{where}: the data do not tell how many paths links have: leave out more_paths_than")
         wanted &= labels.path_count > keep.more_paths_than
     return wanted

@@ -67,7 +67,7 @@ def test_links_are_kept_by_sight_paths_and_scene(tiny_dataset):
     assert 0 < len(second.blocks) < len(everything.blocks)
 
 
-def test_who_learns_is_taught_by_the_links_that_are_chosen_for_it(tiny_dataset):
+def test_who_learns_is_taught_by_the_links_that_are_chosen_for_it(tiny_dataset, monkeypatch):
     lesson, alike = (links_of(tiny_dataset, **kept).training(1000) for kept in ({}, {"keep": {"line_of_sight": True}}))
     assert len(lesson) == len(alike)
     chosen = links_of(tiny_dataset, learn_keep={"line_of_sight": True}).training(1000)
@@ -75,6 +75,11 @@ def test_who_learns_is_taught_by_the_links_that_are_chosen_for_it(tiny_dataset):
     assert len(chosen) == lesson.labels.line_of_sight.sum() > 0
     with pytest.raises(InputError, match="learn_keep"):
         links_of(tiny_dataset, learn_keep={"more_paths_than": 900}).training(1000)
+    untold = links_of(tiny_dataset, learn_keep={"more_paths_than": 1})
+    labels = dataclasses.replace(untold.teacher.labels("train"), path_count=None)
+    monkeypatch.setattr("channelfm.datasets.dataset.Dataset.labels", lambda *_: labels)
+    with pytest.raises(InputError, match=r"learn_keep: the data do not tell how many paths .*: leave out"):
+        untold.training(1000)
 
 
 def test_a_sub_array_is_the_middle_of_the_whole_one(tiny_dataset):
