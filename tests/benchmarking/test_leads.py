@@ -18,6 +18,7 @@ def row(name: str, value: float, params: int, snr_db: float, difference: list[fl
         "case": {"slots": 32, "snr_db": snr_db},
         "params": params,
         "reference": False,
+        "samples": 9,
         "nmse_db": value,
         "against": against,
     }
@@ -40,6 +41,13 @@ def test_the_best_network_is_told_against_the_best_classical_row() -> None:
     )
     assert told.title == "Some: mean NMSE [dB]"
     assert told.cases == [Lead("near", 10.0, 2.0, True, "prior"), Lead("near", 0.0, -0.5, False, "prior")]
+
+
+def test_a_network_that_a_time_budget_cut_short_leads_no_other() -> None:
+    short, whole = (row(name, value, 5, 0.0, [value, -3.0, -1.0, 0.9]) for name, value in (("cut", -25), ("whole", -2)))
+    short["samples"] = 3
+    assert [case.name for case in leads_of(results(short, whole)).cases] == ["whole"]
+    assert [case.name for case in leads_of(results(short)).cases] == ["cut"]
 
 
 def test_the_figure_holds_what_is_told_and_needs_both_kinds_of_rows() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from channelfm.benchmarking.figures.style import FAINT, INK, STYLE, svg
-from channelfm.benchmarking.rows import Results, Row, number
-from channelfm.benchmarking.tables import distinct, whole
+from channelfm.benchmarking.rows import CLASSICAL, Results, Row, number
+from channelfm.benchmarking.tables import complete, distinct, whole
 
 _WON, _LOST, _EVEN = "#c2361f", "#2f7f79", "#eceef1"  # colours of networks and classical rows, and of neither
 _ROW_INCHES, _FULL = 0.27, 0.8  # height of a case; share of the largest lead with the full colour
@@ -46,10 +46,10 @@ def leads_of(results: Results) -> Leads:
     cases = []
     for name, label in distinct((row["set"], row["label"]) for row in rows):
         case = [row for row in rows if (row["set"], row["label"]) == (name, label)]
-        learned = [row for row in case if row["params"] > 0 and key in row["against"].get("classical", {})]
+        learned = [row for row in case if row["params"] > 0 and key in row["against"].get(CLASSICAL, {})]
         if learned:
-            best = max(learned, key=lambda row: sign * number(row, key))
-            lead, low, high, _ = best["against"]["classical"][key]
+            best = max(complete(learned), key=lambda row: sign * number(row, key))
+            lead, low, high, _ = best["against"][CLASSICAL][key]
             certain = low is not None and low * high > 0
             cases.append(
                 Lead(_place(name, best, varied), best["case"].get(_SNR), sign * lead, certain, best["estimator"])
