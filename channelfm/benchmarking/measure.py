@@ -159,9 +159,11 @@ def mixed_examples(task: Task, blocks: Blocks, seed: int) -> Examples:
     Cases whose measurements have another shape than the first's cannot stand beside it, and have no share.
     """
     cases = task.cases()[: len(blocks)]
-    shapes = [part.observation.values.shape[1:] for part in _shared(task, blocks, cases, seed)]
+    parts = _shared(task, blocks, cases, seed)
+    shapes = [part.observation.values.shape[1:] for part in parts]
     alike = [case for case, shape in zip(cases, shapes, strict=True) if shape == shapes[0]]
-    parts = _shared(task, blocks, alike, seed)
+    if len(alike) < len(cases):
+        parts = _shared(task, blocks, alike, seed)
     noise = [part.observation.noise for part in parts if part.observation.noise is not None]
     observation = replace(
         parts[0].observation,

@@ -248,24 +248,16 @@ def columns(
 ) -> dict[str, Any]:
     """The columns of a row over some units that its task's measures fill, and ``against`` its rivals."""
     told: dict[str, Any] = {}
-    measures, missing = _by_presence(measures, row)
-    for measure in missing:
-        told |= {measure.key: None, f"{measure.key}_low": None, f"{measure.key}_high": None}
+    there = [measure for measure in measures if measure.of in row.values]
     for measure in measures:
-        value, low, high = comparison.number(measure, row, members)
+        value, low, high = comparison.number(measure, row, members) if measure in there else (None, None, None)
         told |= {measure.key: value, f"{measure.key}_low": low, f"{measure.key}_high": high}
     found = {
         # Only what is ranked by is bounded.
-        name: comparison.against(measures[:1] if name == BOUND else measures, row, other, members)
+        name: comparison.against(there[:1] if name == BOUND else there, row, other, members)
         for name, other in rivals.items()
     }
     return told | {"against": {name: value for name, value in found.items() if value is not None}}
-
-
-def _by_presence(measures: Sequence[Measure], row: Scored) -> tuple[list[Measure], list[Measure]]:
-    """The measures whose values a row has, and the others."""
-    there = [measure for measure in measures if measure.of in row.values]
-    return there, [measure for measure in measures if measure.of not in row.values]
 
 
 def _interval(drawn: Float) -> list[float | None]:
