@@ -12,6 +12,7 @@ from channelfm.baselines.off_grid import fitted_waves
 from channelfm.datasets.blocks import Blocks
 from channelfm.estimator import CHANNEL, Examples
 from channelfm.tasks import Task
+from channelfm.tasks.base import single_paths
 from channelfm.waves.bounds import SphericalWaves
 
 MOST_WAVES = 30  # that a clean channel is taken apart into
@@ -29,7 +30,7 @@ class FittedWaves:
     @cached_property
     def found(self) -> tuple[SphericalWaves, Float]:
         """Waves of every link, and what they leave of its channel, relative to its energy, float64 [N]."""
-        paths = self._paths()
+        paths = single_paths(self.blocks)
         if paths is not None:
             return paths, np.zeros(len(self.blocks))
         spacing = self.blocks.grid.array.spacing_wavelengths
@@ -42,20 +43,13 @@ class FittedWaves:
         frames, _, _, frequencies = self.blocks.grid.shape
         noise = drawn[0].observation.noise
         clean = noise is None or not noise.all()
-        fitted = 1 if self._paths() is not None else frequencies
+        fitted = frequencies if single_paths(self.blocks) is None else 1
         if clean or frames * fitted * drawn[0].unit != 1 or type(task).bound is Task.bound:
             return None
         waves, _ = self.found
         bounds = [task.bound(examples, waves) for examples in drawn]
         told = [self._told(task, bound) for bound in bounds if bound is not None]
         return np.array(told) if len(told) == len(drawn) else None
-
-    def _paths(self) -> SphericalWaves | None:
-        """The paths that channels were drawn as; None of other data, and of clusters, whose rays none tells apart."""
-        rays, clusters = self.blocks.rays, self.blocks.clusters
-        if rays is None or clusters is None or clusters.model.rays > 1:
-            return None
-        return SphericalWaves(rays.sources, rays.gains, rays.delays_s, clusters.model.squint)
 
     def _told(self, task: Task, bound: Float) -> Float:
         """The bound, as far as the waves stand for the channel: what they leave of it is part of an error of channels

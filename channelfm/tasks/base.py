@@ -130,6 +130,14 @@ def link_groups(blocks: Blocks) -> dict[str, Bool]:
     return {name: members for name, members in found.items() if members.any()}
 
 
+def single_paths(blocks: Blocks) -> SphericalWaves | None:
+    """The paths that channels were drawn as; None of other data, and of clusters, whose rays none tells apart."""
+    rays, clusters = blocks.rays, blocks.clusters
+    if rays is None or clusters is None or clusters.model.rays > 1:
+        return None
+    return SphericalWaves(rays.sources, rays.gains, rays.delays_s, clusters.model.squint)
+
+
 class ChannelTask(Task):
     """What is the channel? Scored by the NMSE; unless a subclass has other measures, its mean ranks the rows, as the
     literature counts.

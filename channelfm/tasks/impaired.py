@@ -17,7 +17,7 @@ from channelfm.estimator import CHANNEL, Examples
 from channelfm.hardware import AnyImpairment, Hardware, Impairment, Quantisation, impairments_of
 from channelfm.impairments import impair
 from channelfm.observation import Bool, Complex, Float, Observation
-from channelfm.tasks.base import Measure, Task
+from channelfm.tasks.base import Measure, Task, single_paths
 from channelfm.waves.bounds import SphericalWaves
 from channelfm.waves.quantised_bounds import quantised_bound
 
@@ -120,13 +120,12 @@ class Impaired(Task):
         """See :class:`Task`: those of the task, which take what imperfect hardware gave as it is, and the bound behind
         converters of few bits, of known single paths in noise."""
         found = dict(self.task.references(examples))
-        clusters, rays, seen = examples.blocks.clusters, examples.blocks.rays, examples.observation
+        waves, seen = single_paths(examples.blocks), examples.observation
         if seen.hardware is None or seen.hardware.find(Quantisation) is None:
             return found
         if seen.noise is None or not seen.noise.all() or seen.grid.shape[0] > 1:
             return found
-        if clusters is not None and rays is not None and clusters.model.rays == 1 and self.task.gives == CHANNEL:
-            waves = SphericalWaves(rays.sources, rays.gains, rays.delays_s, clusters.model.squint)
+        if waves is not None and self.task.gives == CHANNEL:
             found["quantised-bound"] = quantised_bound(waves, seen)
         return found
 
