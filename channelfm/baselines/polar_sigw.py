@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from channelfm.baselines.simultaneous_pursuit import Dictionary, SimultaneousPursuit
-from channelfm.waves.codebook import largest_curvature, polar_codebook
+from channelfm.baselines.simultaneous_pursuit import Dictionary, PolarSOMP
+from channelfm.waves.codebook import largest_curvature
 from channelfm.waves.geometry import coordinates, move_in_front, path_and_slope, phasors
 from channelfm.waves.received import FreeGains, Received, free_gains
 
@@ -18,7 +18,7 @@ _DAMPING = 1e-2
 _NEARER = 1.5  # than the nearest ring, which a wave may come
 
 
-class PolarSIGW(SimultaneousPursuit):
+class PolarSIGW(PolarSOMP):
     """Maximum likelihood over direction and range of several waves, whose gains are free on every subcarrier.
 
     Waves are added one at a time from the polar codebook, each where the others leave most, and all move together
@@ -29,16 +29,11 @@ class PolarSIGW(SimultaneousPursuit):
 
     name = "polar-sigw"
 
-    def codebooks(self, rows: int, cols: int, spacing: float) -> list[tuple[Tensor, float]]:
-        """See :class:`SimultaneousPursuit`."""
-        return [(polar_codebook(rows, cols, spacing), 1.0)]
-
     def picked(self, received: Received) -> tuple[Tensor, Tensor]:
         """See :class:`SimultaneousPursuit`: the sources, off the grid."""
         ((codebook, _),) = self.codebooks(received.rows, received.cols, received.spacing)
         dictionary = Dictionary.of(codebook, received)
-        most = self.atoms or min(self.max_atoms, max(received.values.shape[1] // 3, 1))
-        count = len(received)
+        count, most = len(received), self.most(received)
         sources, there = torch.zeros(count, most, 3, dtype=torch.float64), torch.zeros(count, most, dtype=torch.bool)
         growing, part = torch.arange(count), received
         state = _State.of(received, sources[:, :0])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from channelfm.baselines.simultaneous import SimultaneousEstimator
+from channelfm.checks import as_whole
 from channelfm.errors import InputError
 from channelfm.observation import Combining, Observation
 from channelfm.waves.codebook import angular_codebook, polar_codebook
@@ -77,7 +78,8 @@ class SimultaneousPursuit(SimultaneousEstimator):
 
     def __init__(self, spacing_wavelengths: float | None = None, atoms: int | None = None, max_atoms: int = 24) -> None:
         super().__init__(spacing_wavelengths)
-        self.atoms, self.max_atoms = atoms, max_atoms
+        self.atoms = None if atoms is None else as_whole(atoms, "atoms")
+        self.max_atoms = as_whole(max_atoms, "max_atoms")
 
     @abstractmethod
     def codebooks(self, rows: int, cols: int, spacing: float) -> list[tuple[Tensor, float]]:
@@ -105,11 +107,15 @@ class SimultaneousPursuit(SimultaneousEstimator):
 
     def picked(self, received: Received) -> tuple[Tensor, Tensor]:
         """Sources float64 [n, K, 3] of the atoms that each link takes, and which of these there are, bool [n, K]."""
-        most = self.atoms or min(self.max_atoms, max(received.values.shape[1] // 3, 1))
+        most = self.most(received)
         pursuit = _Pursuit(received.values)
         for sources, share in self.codebooks(received.rows, received.cols, received.spacing):
             pursuit.run(Dictionary.of(sources, received), max(round(share * most), 1), self.atoms is None)
         return pursuit.found()
+
+    def most(self, received: Received) -> int:
+        """How many atoms a link takes at most."""
+        return self.atoms or min(self.max_atoms, max(received.values.shape[1] // 3, 1))
 
 
 class _Pursuit:

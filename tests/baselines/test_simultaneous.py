@@ -130,6 +130,12 @@ def test_a_number_of_atoms_is_taken_as_told():
         assert (np.linalg.matrix_rank(estimates, tol=1e-4) == 5).all()
 
 
+def test_numbers_of_atoms_that_are_none_are_refused():
+    for wrong in ({"atoms": 0}, {"atoms": 2.5}, {"max_atoms": 0}):
+        with pytest.raises(InputError, match="give a whole number of at least 1"):
+            PolarSIGW(**wrong)
+
+
 def test_noise_alone_is_nearly_all_left_out():
     grid = grid_of(frequencies=16)
     observation = received(paths(8, grid), grid, 64, 0.0)
