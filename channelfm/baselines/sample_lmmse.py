@@ -111,7 +111,7 @@ def _likeliest(numbers: Tensor, power: Tensor, total: Tensor, count: int) -> Ten
     for noise in _NOISE_SHARES.tolist():
         variance = power + noise
         misfit = (squares / variance).sum((1, 2)) + rest / noise
-        score = variance.log().sum() + (count - power.numel()) * float(np.log(noise)) + count * misfit.log()
+        score = variance.log().sum() + (count - power.numel()) * math.log(noise) + count * misfit.log()
         chosen = torch.where(score < best, noise, chosen)
         best = torch.minimum(score, best)
     return chosen

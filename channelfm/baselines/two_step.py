@@ -23,7 +23,11 @@ _NOISE_SHARES = torch.logspace(0, -5, 11, dtype=torch.float64)  # of the measure
 
 
 class Spreads(NamedTuple):
-    """Standard deviations of rays about a wave: in both angles [degrees], in range (a share of it), in delay [s]."""
+    """Standard deviations of rays about a wave: in both angles [degrees], in range (a share of it), in delay [s].
+
+    The nominal ones are those that clusters are drawn with (``channels.near_field.NEAR_FIELD_MODELS``), whose genie
+    knows them, too: of other channels they are a guess.
+    """
 
     angle_deg: float = 1.0
     range_share: float = 0.05

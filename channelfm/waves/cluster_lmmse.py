@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from channelfm.waves.geometry import phasors
 from channelfm.waves.received import Received, energy
 
 _LEAST_NOISE = 1e-8  # relative to what was measured: keeps the systems of clean measurements solvable
@@ -61,7 +62,7 @@ def cluster_prior(
     ``powers`` [n, C] (0: no cluster); each has at most ``most`` modes."""
     count, clusters, samples, _ = sources.shape
     waves = received.waves(sources.flatten(1, 2)).reshape(count, clusters, samples, -1)
-    tones = _tones(delays_s, received.detuned_hz)
+    tones = phasors(delays_s[..., None] * received.detuned_hz)
     wave_mix, wave_power = _modes(waves, _WAVE_MODES)
     tone_mix, tone_power = _modes(tones, _TONE_MODES)
     product = (wave_power[..., :, None] * tone_power[..., None, :]).flatten(2)
@@ -132,9 +133,3 @@ def _factor(system: ModeSystem, noise: Tensor) -> Tensor:
     loaded = system.gram + torch.diag_embed(least[:, None].expand(system.right.shape)).to(system.gram.dtype)
     factor: Tensor = torch.linalg.cholesky_ex(loaded)[0]
     return factor
-
-
-def _tones(delays_s: Tensor, detuned_hz: Tensor) -> Tensor:
-    """Tones complex128 [..., F] of delays."""
-    phase = -2 * math.pi * delays_s[..., None] * detuned_hz
-    return torch.polar(torch.ones_like(phase), phase)

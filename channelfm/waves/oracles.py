@@ -28,14 +28,14 @@ def oracle_least_squares(rays: SphericalRays, squint: bool, observation: Observa
 
 
 @torch.inference_mode()
-def genie_lmmse(clusters: Clusters, observation: Observation, seed: int = 0) -> Complex:
+def genie_lmmse(clusters: Clusters, observation: Observation) -> Complex:
     """Channels complex64 [N, 1, row, col, F]: LMMSE that knows centres, spreads and powers of the clusters, and the
     noise, with covariances from 256 sampled rays of every cluster."""
     array = observation.grid.array
     answer = np.empty((len(observation), *observation.grid.shape), np.complex64)
     for links, received, noise in received_by_cell(observation):
         own = clusters.select(links)
-        rays = own.rays(array, _RAYS, np.random.default_rng((seed, *b"genie")))
+        rays = own.rays(array, _RAYS, np.random.default_rng((0, *b"genie")))
         shape = (*own.power.shape, _RAYS)
         places, delays, powers = (
             torch.from_numpy(part)
