@@ -13,10 +13,11 @@ from channelfm.observation import Entries, Observation
 def redrawn(examples: Examples, generator: np.random.Generator) -> Observation:
     """The examples' channels with the masks and signal-to-noise ratios of one another, at random, and noise anew.
 
-    Where measurements are no single entries, or their noise is not told, the observation as it is.
+    Where measurements are no single entries, came through hardware of which something is known, or their noise is not
+    told, the observation as it is.
     """
     observation, channel = examples.observation, examples.channel
-    if not isinstance(observation.operator, Entries) or observation.noise is None:
+    if not isinstance(observation.operator, Entries) or observation.noise is None or observation.hardware is not None:
         return observation
     power = np.mean(np.abs(channel).astype(np.float64) ** 2, axis=(1, 2, 3, 4))
     order = generator.permutation(len(channel))

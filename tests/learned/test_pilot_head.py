@@ -1,5 +1,7 @@
 """CE heads and ChannelNet: they learn to denoise pilots, the same from the same, and leave networks as they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from channelfm.checkpoints import load_model
 from channelfm.datasets.blocks import unlabelled
 from channelfm.errors import InputError
 from channelfm.estimator import Examples, Learns
+from channelfm.hardware import Hardware, Quantisation
+from channelfm.impairments import impair
 from channelfm.learned.adapters import ADAPTERS, RIVALS
 from channelfm.learned.channelnet import ChannelNetEstimator
 from channelfm.learned.pilot_head import DenoisedPilots, PilotHead
@@ -55,6 +59,12 @@ def test_redrawn_observations_have_the_masks_and_the_noise_of_the_examples():
     np.testing.assert_allclose(drawn.noise / power, 1, rtol=1e-5)
     again = redrawn(given, RNG(1))
     np.testing.assert_array_equal(again.values, drawn.values)
+
+
+def test_what_came_through_imperfect_hardware_is_not_redrawn_as_if_it_were_ideal():
+    given = examples(3, 0)
+    clipped = impair(given.observation, given.channel, Hardware([Quantisation(bits=1)]), seed=0)
+    assert redrawn(replace(given, observation=clipped), RNG(1)) is clipped
 
 
 def test_the_gradient_reaches_the_head_through_the_network():
