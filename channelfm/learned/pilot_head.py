@@ -58,6 +58,9 @@ class PilotHead:
     Pilots enter the model's frame, in which head and network work; observed antennas get what the network says.
     ``draws`` times the examples' channels are observed anew, with masks and noises of one another, and ``passes`` are
     made over each. Learning rates, of the head and of the blocks, fall along half a cosine.
+
+    By default it is smaller than the paper's: a head of ``width`` 8, 0.5 million parameters in place of 3.13 (a width
+    of 20), and one block in place of three.
     """
 
     model: Model
