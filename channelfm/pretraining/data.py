@@ -69,11 +69,13 @@ def source_of(datasets: Sequence[Dataset], split: str = TRAIN) -> Source:
 
 
 def whole_source(datasets: Sequence[Dataset]) -> WholeSource:
-    """The links of the split "train" of one or several data sets, with all subcarriers. Raises what :func:`source_of`
-    does."""
+    """The links of the split "train" of one or several data sets, with all subcarriers, each polarisation a link of its
+    own. Raises what :func:`source_of` does."""
     blocks = join_blocks([link_blocks(dataset, TRAIN) for dataset in datasets])
-    array = blocks.grid.array
-    return WholeSource(blocks.channel[:, 0], blocks.grid.frequencies_hz - array.carrier_hz, array.spacing_wavelengths)
+    array, channels = blocks.grid.array, blocks.channel[:, 0]
+    channels = np.concatenate(np.split(channels, array.num_polarizations, axis=3))
+    tones = blocks.grid.frequencies_hz[: channels.shape[3]]
+    return WholeSource(channels, tones - array.carrier_hz, array.spacing_wavelengths)
 
 
 def validation_grid(datasets: Sequence[Dataset], count: int) -> Complex:

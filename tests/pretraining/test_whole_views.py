@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from channelfm.arrays import UPA
 from channelfm.checkpoints import load_model
+from channelfm.datasets.blocks import unlabelled
 from channelfm.errors import InputError
 from channelfm.learned.prior import ClusterEstimator, PriorEstimator
+from channelfm.observation import Grid
+from channelfm.pretraining import data
 from channelfm.pretraining.feed import prepare
 from channelfm.pretraining.loop import pretrain_from
 from channelfm.pretraining.recipe import PretrainRecipe
@@ -37,6 +41,19 @@ def test_channels_come_at_unit_power_and_empty_ones_are_refused():
     np.testing.assert_allclose(np.mean(np.abs(source().channels) ** 2, axis=(1, 2, 3)), 1, rtol=1e-5)
     with pytest.raises(InputError, match="any path"):
         WholeSource(np.zeros((2, 1, 4, 3), np.complex64), np.zeros(3), 0.5)
+
+
+def test_each_polarisation_is_a_link_of_its_own(monkeypatch):
+    array = UPA(1, 4, 28e9, polarization="VH")
+    grid = Grid(array, np.zeros(1), np.tile(28e9 + np.arange(3) * 1e7, 2))
+    parts = np.random.default_rng(0).standard_normal((2, 1, 1, 4, 6, 2)) @ np.array([1, 1j])
+    blocks = unlabelled(parts.astype(np.complex64), grid)
+    monkeypatch.setattr(data, "link_blocks", lambda dataset, split: blocks)
+    found = data.whole_source([object()])
+    np.testing.assert_allclose(found.detuned_hz, np.arange(3) * 1e7)
+    assert found.channels.shape == (4, 1, 4, 3)
+    second = blocks.channel[0, 0, :, :, 3:]
+    np.testing.assert_allclose(found.channels[2], second / np.sqrt(np.mean(np.abs(second) ** 2)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("values", [CLUSTERS, PRIOR, FLOW], ids=["clusters", "prior", "mean-flow"])
