@@ -6,8 +6,8 @@ Both networks, a prior and the average velocity, are trained in that folder firs
 they are there already.
 
 Channels are 64 x 16 and Gaussian given their clusters, pilots y = h + n. Mean squared errors are over --links channels
-of each of --seeds draws, none of them trained on. Rows that start from noise alone also take a quarter of the entries,
-for which no genie is worked out. Guidance by the gradient (DPS) is left
+of each of --seeds draws, none of them trained on; slow rows, which start from noise alone, have the first 16 of each
+draw. These also take a quarter of the entries, for which no genie is worked out. Guidance by the gradient (DPS) is left
 out: the gradient of this network is no covariance, and its answers diverge. The last line is JSON.
 """
 

@@ -9,6 +9,10 @@ corrects that step, the spreads and the powers. It never sees an antenna, a subc
 weights serve every array, band and operator.
 
 Weights are shared by all clusters, which hear of each other by the mean of their features.
+
+How wide clusters are is told, not found out: training starts from the spreads that those of
+:mod:`channelfm.channels.near_field` are drawn with, which the genie and the two-step estimate are told, too, and learns
+one factor each for direction, range and delay. Clusters of other widths are left to the corrections of the spreads.
 """
 
 from __future__ import annotations
@@ -24,7 +28,8 @@ from channelfm.errors import InputError
 from channelfm.waves.geometry import LARGEST_SINE, coordinates, phasors, waves_at
 from channelfm.waves.wideband import Wideband
 
-_SPREADS = (math.radians(1.0), math.radians(1.0), 0.05, 5e-9)  # u_y, u_z; share of q; s: where training starts
+# u_y, u_z; share of q; s: those of NEAR_FIELD_MODELS["clusters"], where training starts
+_SPREADS = (math.radians(1.0), math.radians(1.0), 0.05, 5e-9)
 _SHARED = (0, 0, 1, 2)  # one spread for both directions, which a linear array cannot tell apart
 _FEATURES = 18
 _LARGEST_CHANGE = (1.0, 0.5, 1.0)  # of centres in spreads, of logarithms of spreads and powers, in one step
@@ -83,7 +88,7 @@ class LearnedClusters(nn.Module):
         self.scatter: Tensor
 
     def forward(self, measured: Wideband, noise: Tensor, centres: Centres, detuned_hz: Tensor) -> list[Tensor]:
-        """Channels complex64 [N, antenna, F] at ``detuned_hz`` [F] from the carrier, after every step.
+        """Channels complex [N, antenna, F] at ``detuned_hz`` [F] from the carrier, after every step.
 
         ``measured`` with values of a channel of power about one and white ``noise`` of power [N] on each, both in
         single or both in double precision, which noise far below the channel asks for; ``centres`` as :meth:`search`
@@ -111,7 +116,7 @@ class LearnedClusters(nn.Module):
     @torch.no_grad()
     def search(self, measured: Wideband, noise: Tensor) -> Centres:
         """The strongest cluster of what all before it leave, again and again, all of them re-estimated each time by
-        expectation maximisation; the networks have no part in it."""
+        expectation maximisation, with the spreads of all clusters; the networks of the steps have no part in it."""
         noise = noise.clamp_min(_LEAST_NOISE)
         look = _Search(measured.of_type(torch.complex64))
         centres, rest = None, measured.values
@@ -300,5 +305,5 @@ def _apart(centres: Centres, spreads: Tensor) -> Tensor:
 
 
 def _tones(delays: Tensor, detuned_hz: Tensor, measured: Wideband) -> Tensor:
-    """Unit-modulus tones complex64 [N, R, F] of delays [N, R]."""
+    """Unit-modulus tones complex [N, R, F] of delays [N, R]."""
     return phasors(delays[..., None] * (detuned_hz / measured.bandwidth_hz).to(delays.dtype))
