@@ -104,6 +104,9 @@ class Adapted:
     def learn(self, examples: Examples) -> None:
         """See :class:`channelfm.estimator.Learns`; InputError where no head answers what they ask for."""
         self.gives = self.gives or asked_for(examples.target)
+        if not HEADS[self.gives].takes(examples.target):
+            about = f"targets of type {examples.target.dtype} and shape {examples.target.shape}"
+            raise InputError(f"'{self.name}' gives {self.gives}, not {about}: adapt the model anew for them")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             encoder = estimator_of(adapted(self.model.network, self.mode, last=self.last), self.model.recipe)

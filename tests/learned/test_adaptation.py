@@ -91,6 +91,8 @@ def test_what_cannot_be_adapted_is_refused(model):
     alike = examples(8, 0)
     with pytest.raises(InputError, match="no head answers targets of type complex64"):
         Adapted(model).learn(Examples(alike.observation, alike.channel, alike.blocks))
+    with pytest.raises(InputError, match="gives classes, not targets of type float64"):
+        Adapted(model, gives="classes").learn(Examples(alike.observation, np.zeros((8, 3)), alike.blocks))
     with pytest.raises(InputError, match="give examples of each"):
         Adapted(model).learn(Examples(alike.observation, np.zeros(8, np.int64), alike.blocks))
 
