@@ -44,6 +44,16 @@ class Grid(Record):
         """(T, rows, columns, F)."""
         return len(self.times_s), self.array.rows, self.array.cols, len(self.frequencies_hz)
 
+    @property
+    def polarizations(self) -> int:
+        """How often it has each frequency."""
+        return int(np.sum(self.frequencies_hz == self.frequencies_hz[0]))
+
+    @property
+    def tones_hz(self) -> Float:
+        """The frequencies, each once."""
+        return self.frequencies_hz[: len(self.frequencies_hz) // self.polarizations]
+
     def check(self) -> None:
         """See :meth:`Record.check`."""
         super().check()

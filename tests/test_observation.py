@@ -219,3 +219,10 @@ def test_wrong_observations_are_refused():
         through.mask  # noqa: B018
     with pytest.raises(InputError, match="measurements = 0"):
         RandomlyCombined(0, np.arange(2), 0, 3, 4)
+
+
+def test_a_grid_tells_its_polarisations_and_each_tone_once() -> None:
+    """Frequencies come once for every polarisation."""
+    grid = Grid(UPA(2, 2, 1e9), np.zeros(1), np.tile([1e9, 2e9, 3e9], 2))
+    assert grid.polarizations == 2
+    assert grid.tones_hz.tolist() == [1e9, 2e9, 3e9]

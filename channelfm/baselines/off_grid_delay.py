@@ -62,8 +62,8 @@ class OffGridDelay(ChannelEstimator):
         """See :class:`channelfm.estimator.Estimator`."""
         waves = self.estimate_waves(observation)
         frames, rows, cols, frequencies = observation.grid.shape
-        copies = _polarizations(observation.grid)
-        single = Grid(observation.grid.array, observation.grid.times_s[:1], _tones(observation.grid))
+        copies = observation.grid.polarizations
+        single = Grid(observation.grid.array, observation.grid.times_s[:1], observation.grid.tones_hz)
         whole = waves.channel(single).reshape(-1, copies, rows, cols, frequencies // copies)
         whole = np.moveaxis(whole, 1, 3)
         return np.ascontiguousarray(whole).reshape(-1, frames, rows, cols, frequencies)
@@ -122,7 +122,7 @@ def measurements(observation: Observation) -> tuple[Wideband, Tensor]:
     grid, operator = observation.grid, observation.operator
     _, rows, cols, _ = grid.shape
     about = (rows, cols, grid.array.spacing_wavelengths)
-    detuned = torch.from_numpy(_tones(grid) - grid.array.carrier_hz)
+    detuned = torch.from_numpy(grid.tones_hz - grid.array.carrier_hz)
     if isinstance(operator, Combining):
         values = torch.from_numpy(_by_polarization(observation.values, grid))
         exponents = scale_exponents(values)
@@ -144,19 +144,9 @@ def measurements(observation: Observation) -> tuple[Wideband, Tensor]:
     return Wideband(gathered, None, place, weight, *about, detuned[tones], grid.array.carrier_hz), exponents
 
 
-def _polarizations(grid: Grid) -> int:
-    """How often the grid has each frequency."""
-    return int(np.sum(grid.frequencies_hz == grid.frequencies_hz[0]))
-
-
-def _tones(grid: Grid) -> Float:
-    """The grid's frequencies, each once."""
-    return grid.frequencies_hz[: len(grid.frequencies_hz) // _polarizations(grid)]
-
-
 def _by_polarization(values: NDArray[Any], grid: Grid) -> NDArray[Any]:
     """Values [N, T, Q, P F] -> [N T P, Q, F]."""
-    copies, tones = _polarizations(grid), len(_tones(grid))
+    copies, tones = grid.polarizations, len(grid.tones_hz)
     parts = np.moveaxis(values.reshape(*values.shape[:3], copies, tones), 3, 2)
     return np.array(parts, order="C").reshape(-1, values.shape[2], tones)
 

@@ -26,7 +26,7 @@ from channelfm.learned.recipe import (
     Truncated,
 )
 from channelfm.models.clusters import LearnedClusters
-from channelfm.observation import Complex, Entries, Float, Observation
+from channelfm.observation import Complex, Entries, Observation
 from channelfm.posterior import Measured, geometric, guided, langevin, one_step, projected, truncated
 from channelfm.waves.scale import times_power_of_two
 from channelfm.waves.wideband import Wideband
@@ -190,7 +190,7 @@ def answered(
     frames, rows, cols, frequencies = observation.grid.shape
     measured, exponents = measurements(observation)
     measured = moved(measured.of_type(torch.complex64), device)
-    tones, copies = _each_once(observation)
+    tones, copies = observation.grid.tones_hz, observation.grid.polarizations
     wanted = torch.from_numpy(tones - observation.grid.array.carrier_hz).to(device)
     power = measured.values.abs().double().square().sum((1, 2)) / measured.numbers
     noise = _UNTOLD * power
@@ -218,10 +218,3 @@ def moved(measured: Wideband, device: torch.device) -> Wideband:
     tensors = {name: getattr(measured, name) for name in names}
     there: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in tensors.items()}
     return replace(measured, **there)
-
-
-def _each_once(observation: Observation) -> tuple[Float, int]:
-    """The grid's frequencies, each once, and how often it has each: once for every polarisation."""
-    frequencies = observation.grid.frequencies_hz
-    copies = int(np.sum(frequencies == frequencies[0]))
-    return frequencies[: len(frequencies) // copies], copies
